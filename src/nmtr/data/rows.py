@@ -1,0 +1,159 @@
+"""Raw blocks of rows into typed ones: every row is kept or counted, never lost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from nmtr.data.columns import BEHAVIOR, ITEM, TIME, USER, find_roles
+from nmtr.data.delimited import read_delimited
+from nmtr.data.faults import (
+    MISSING_BEHAVIOR,
+    MISSING_ITEM,
+    MISSING_USER,
+    UNREADABLE_TIME,
+    Block,
+    Faults,
+    quote,
+)
+from nmtr.data.identifiers import join_ids, tidy_behaviors, tidy_ids
+from nmtr.data.jsonlines import read_jsonlines
+from nmtr.data.options import ReadOptions
+from nmtr.data.sources import Source
+from nmtr.data.timestamps import Clock
+from nmtr.errors import DataError
+
+_REASONS = {
+    USER: (MISSING_USER, "a user id"),
+    ITEM: (MISSING_ITEM, "an item id"),
+    BEHAVIOR: (MISSING_BEHAVIOR, "a behaviour"),
+}
+
+
+_PLACES = 100
+
+
+@dataclass
+class Rows:
+    """Gathers the rows of all sources of a log.
+
+    places: where a behaviour that is not known first stood. time_notes: how times were read ->
+    the sources in which they were.
+    """
+
+    options: ReadOptions
+    faults: Faults
+    places: dict[str, str] = field(default_factory=dict)
+    time_notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def read(self, source: Source) -> pl.DataFrame | None:
+        """The rows of one file, typed; None where it holds no row at all."""
+        before = self.faults.rows_read
+        if source.kind == "parquet":
+            blocks = self._parquet(source)
+        else:
+            reader = read_jsonlines if source.kind == "json" else read_delimited
+            blocks = reader(source, self.options, faults=self.faults)
+        frame = self.gather(blocks, source=source.name, text=source.kind == "delimited")
+        return frame if self.faults.rows_read > before else None
+
+    @property
+    def notes(self) -> list[str]:
+        """How the times were read; with the files where they were not read alike."""
+        if len(self.time_notes) < 2:
+            return list(self.time_notes)
+        return [
+            f"{note}: {', '.join(files[:5])}{' and others' if len(files) > 5 else ''}"
+            for note, files in self.time_notes.items()
+        ]
+
+    def frame(self, frame: pl.LazyFrame, *, source: str) -> Iterator[Block]:
+        """A Polars frame as one block of rows; row numbers count from 0."""
+        try:
+            roles = find_roles(frame.collect_schema().names(), self.options, source=source)
+            rows = frame.select(pl.col(own).alias(name) for name, own in roles.items()).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise DataError(
+                f"{source}: expected a readable table of events, got an error: {error}"
+            ) from error
+        self.faults.rows_read += rows.height
+        yield Block(rows, source, unit="row")
+
+    def gather(self, blocks: Iterator[Block], *, source: str, text: bool) -> pl.DataFrame | None:
+        """All blocks of one source as one typed frame; None where there is no block."""
+        clock = Clock(source, self.options.time_unit)
+        parts = [self._typed(block, clock, text=text) for block in blocks]
+        if not parts:
+            return None
+        # A block without rows has no say in the type of a column.
+        frame = join([part for part in parts if part.height] or parts[:1])
+        return self._timed(frame, clock) if TIME in frame.columns else frame
+
+    def _parquet(self, source: Source) -> Iterator[Block]:
+        # Without a glob: a file named `log[1].parquet` is that file.
+        yield from self.frame(pl.scan_parquet(source.path, glob=False), source=source.name)
+
+    def _typed(self, block: Block, clock: Clock, *, text: bool) -> pl.DataFrame:
+        raw = block.frame
+        columns = [
+            tidy_ids(raw[USER], source=block.source, text=text),
+            tidy_ids(raw[ITEM], source=block.source, text=text),
+            tidy_behaviors(raw[BEHAVIOR], source=block.source),
+        ]
+        if self.options.rename:
+            columns[2] = columns[2].replace(dict(self.options.rename))
+        if TIME in raw.columns:
+            columns.append(clock.read(raw[TIME]))
+        typed = pl.DataFrame(columns)
+        self._note_behaviors(typed[BEHAVIOR], block)
+        for name in typed.columns:
+            if typed[name].null_count():
+                typed = self._without_missing(typed, block, name, clock=clock)
+        return typed
+
+    def _without_missing(
+        self, typed: pl.DataFrame, block: Block, name: str, *, clock: Clock
+    ) -> pl.DataFrame:
+        missing = typed[name].is_null()
+        # Once a row was dropped, places no longer match; but then no error quotes one any more.
+        row = missing.arg_max() or 0
+        reason, expected = _REASONS.get(name, (UNREADABLE_TIME, clock.expected))
+        self.faults.add(
+            reason,
+            place=block.place(row),
+            expected=expected,
+            came=quote(block.frame[name][row]),
+            count=int(missing.sum()),
+        )
+        return typed.filter(~missing)
+
+    def _note_behaviors(self, behaviors: pl.Series, block: Block) -> None:
+        if self.options.known is None:
+            return
+        known = [*self.options.known, *self.places]
+        strangers = behaviors.filter(~behaviors.is_in(known)).unique(maintain_order=True)
+        # A column of something else, such as prices, has no end of values.
+        for value in strangers.drop_nulls().head(max(0, _PLACES - len(self.places))):
+            self.places[value] = block.place((behaviors == value).arg_max() or 0)
+
+    def _timed(self, frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
+        times, note = clock.milliseconds(frame[TIME])
+        self.time_notes.setdefault(note, []).append(clock.source)
+        frame = frame.with_columns(times.alias(TIME))
+        lost = times.is_null()
+        if lost.any():
+            self.faults.add(
+                UNREADABLE_TIME,
+                place=clock.source,
+                expected="times within 285,000 years of 1970",
+                came=f"{int(lost.sum())} beyond them",
+                count=int(lost.sum()),
+            )
+            frame = frame.filter(~lost)
+        return frame
+
+
+def join(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Frames of the same columns, one below the other; ids are String where one has them so."""
+    names = frames[0].columns
+    return pl.DataFrame([join_ids([frame[name] for frame in frames]) for name in names])

@@ -1,0 +1,194 @@
+"""The files of a log: paths, globs and folders; their kind; their bytes, in blocks of lines."""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from nmtr.errors import DataError, UsageError
+
+BLOCK = 16 * 2**20
+_JSON = (".jsonl", ".ndjson", ".json")
+_PARQUET = (".parquet", ".pq")
+_DELIMITED = (".csv", ".tsv")
+_PACKED = (".gz", ".zst")
+_MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file; `kind` is 'parquet', 'json' or 'delimited', `packing` '', '.gz' or '.zst'."""
+
+    path: Path
+    kind: str
+    packing: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return self.path.name
+
+
+def find_sources(given: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
+    """The files behind paths, globs and folders, each once, and notes on what was passed over.
+
+    Raises UsageError where nothing is found.
+    """
+    notes: list[str] = []
+    found: dict[Path, Source] = {}
+    for one in given:
+        for path in _expand(one, notes):
+            if path.resolve() in found:
+                notes.append(f"{path.name} was named twice and read once")
+            else:
+                found[path.resolve()] = _source(path)
+    if not found:
+        raise UsageError("expected at least one event file, glob or folder, got none")
+    return list(found.values()), notes
+
+
+def _expand(one: str | Path, notes: list[str]) -> list[Path]:
+    path = Path(one).expanduser()
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return _folder(path, notes)
+        matches = sorted(Path(match) for match in glob(str(path), recursive=True))
+    except ValueError as error:  # a NUL byte in the name
+        raise UsageError(f"{one!r} is no path: {error}") from error
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise UsageError(
+            f"{one}: expected a file, a folder or a glob that matches files, found nothing there; "
+            f"the current folder is {Path.cwd()}"
+        )
+    return files
+
+
+def _folder(folder: Path, notes: list[str]) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    events = [path for path in files if path.name[0] not in "._" and _suffixes(path)[0]]
+    passed = [path.name for path in files if path not in events and path.name[0] not in "._"]
+    if not events:
+        kinds = ", ".join((*_DELIMITED, *_JSON, *_PARQUET))
+        raise UsageError(
+            f"{folder}: expected event files ({kinds}, the text ones also as .gz or .zst) in this "
+            f"folder, found none among its {len(files)} files; name the files themselves"
+        )
+    if passed:
+        notes.append(f"not read in {folder.name}, by their names no event files: {passed[:10]}")
+    return events
+
+
+def _suffixes(path: Path) -> tuple[str, str]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKED else ""
+    last = suffixes[-1] if suffixes else ""
+    if last in _PARQUET:
+        return "parquet", packing
+    return ("json" if last in _JSON else "delimited" if last in _DELIMITED else ""), packing
+
+
+def _source(path: Path) -> Source:
+    kind, packing = _suffixes(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not start:
+        return Source(path, kind or "delimited", "")
+    magic = next((what for mark, what in _MAGIC.items() if start.startswith(mark)), "")
+    if packing and magic != packing[1:]:
+        raise DataError(
+            f"{path.name}: expected {packing} data, as the name says, got other bytes; "
+            "the download may be broken, or the name wrong"
+        )
+    if not kind:
+        plain = not packing and start.lstrip()[:1] == b"{"
+        kind = "parquet" if magic == "parquet" else "json" if plain else "delimited"
+    if kind == "parquet" and packing:
+        raise DataError(f"{path.name}: expected a Parquet file as it is, got it packed; unpack it")
+    if magic in ("gz", "zst") and not packing:
+        packing = f".{magic}"
+    return Source(path, kind, packing)
+
+
+def line_blocks(source: Source, *, quoted: bool, size: int = BLOCK) -> Iterator[bytes]:
+    """Blocks of whole lines, each ending in a line feed, of about `size` bytes.
+
+    `quoted`: a line feed between an opening and a closing quote is no end of line. Raises
+    DataError where the file cannot be read or unpacked.
+    """
+    pending: list[bytes] = []
+    for chunk in _chunks(source, size):
+        pending.append(chunk)
+        if b"\n" not in chunk:
+            continue
+        block = b"".join(pending)
+        cut = block.rfind(b"\n") + 1
+        # A quote that never closes must not gather the whole file in memory.
+        if quoted and block.count(b'"', 0, cut) % 2 and len(block) <= 4 * size:
+            cut = _after_record(block)
+        pending = [block[cut:]]
+        if cut:
+            yield block[:cut]
+    rest = b"".join(pending)
+    if rest:
+        yield rest if rest.endswith(b"\n") else rest + b"\n"
+
+
+def _after_record(block: bytes) -> int:
+    """The position after the last line feed that is outside quotes, or 0."""
+    data = np.frombuffer(block, np.uint8)
+    inside = np.bitwise_xor.accumulate(data == ord('"'))
+    ends = np.flatnonzero((data == ord("\n")) & ~inside)
+    return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def _chunks(source: Source, size: int) -> Iterator[bytes]:
+    try:
+        with source.path.open("rb") as file:
+            if source.packing == ".zst":
+                yield from _unzstd(file, source.name)
+                return
+            with gzip.GzipFile(fileobj=file) if source.packing else nullcontext(file) as stream:
+                while chunk := stream.read(size):
+                    yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{source.name}: expected a whole {source.packing} file, got one that is cut short or "
+            f"broken ({error}); fetch it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{source.path}: cannot be read: {error.strerror or error}") from error
+
+
+def _unzstd(file: IO[bytes], name: str) -> Iterator[bytes]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise UsageError(
+            f"{name}: reading .zst needs the package zstandard, which is not installed; "
+            "`pip install zstandard`, or unpack the file with `zstd -d`"
+        ) from error
+    unpacker = zstandard.ZstdDecompressor(max_window_size=2**31)
+    frame = unpacker.decompressobj()
+    try:
+        while packed := file.read(2**20):
+            while packed:
+                if frame.eof:
+                    frame = unpacker.decompressobj()
+                yield frame.decompress(packed)
+                packed = frame.unused_data if frame.eof else b""
+    except zstandard.ZstdError as error:
+        raise DataError(f"{name}: expected a .zst file, got a broken one ({error})") from error
+    if not frame.eof:
+        raise DataError(f"{name}: expected a whole .zst file, got one that is cut short")

@@ -1,0 +1,200 @@
+"""The protocols: which records train, whom to rank for, what is masked, what is true.
+
+PROTOCOLS.md's terms. A `fold` is `test` (train on everything else) or `validation` (a hold-out made
+inside the training log, treated exactly as the protocol treats test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nmtr.data import timesplit
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import CSR, Histories, Records
+from nmtr.data.vocabulary import mix
+from nmtr.errors import DataError, UsageError
+
+Protocol = Literal["as-published", "discovery", "leak-free", "time", "last"]
+Fold = Literal["test", "validation"]
+Mask = Literal["target", "seen", "none"]
+PROTOCOLS: tuple[Protocol, ...] = ("as-published", "discovery", "leak-free", "time", "last")
+MASK: dict[str, Mask] = {
+    "as-published": "target",
+    "discovery": "seen",
+    "leak-free": "seen",
+    "time": "target",
+    "last": "target",
+}
+WORDS = {
+    "as-published": "records as given, all users, training target items masked; rewards memory of the funnel",
+    "discovery": "users whose held-out pair has no auxiliary record, every seen item masked",
+    "leak-free": "the held-out pair leaves every behaviour, all users, every seen item masked (a diagnostic)",
+    "time": "training sees only events before the cut; each user is ranked just before their next target event",
+    "last": "each user's last first purchase; training sees the user's earlier events, and other users' future",
+}
+SALT = {"test": 1, "validation": 2, "kept": 3}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whom to rank for, and what is true.
+
+    users: (U,) index in the data; histories: what a model may look at, U rows (index -1 where
+    training knows nothing of the user); truth, mask: sets of U rows; in_funnel: (truth.nnz,) the
+    slice of each held-out pair; sealed: (U,) the half of the users that no development run reads.
+    """
+
+    users: npt.NDArray[np.int64]
+    histories: Histories
+    truth: CSR
+    mask: CSR
+    in_funnel: npt.NDArray[np.bool_]
+    sealed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training records and one evaluation under one protocol."""
+
+    protocol: Protocol
+    fold: Fold
+    mask: Mask
+    train: Records
+    evaluation: Evaluation
+
+    def describe(self) -> str:
+        mask = f", mask {self.mask}" if self.mask != MASK[self.protocol] else ""
+        return f"{self.protocol}, {self.fold}: {WORDS[self.protocol]}{mask}; exact ranking of all items"
+
+
+def default_protocol(data: Interactions) -> Protocol:
+    """`time` or `last` where the hold-out is by time, else the headline without times, `discovery`."""
+    rule = data.holdout["rule"]
+    return rule if rule in ("time", "last") else "discovery"
+
+
+def split(
+    data: Interactions, protocol: str | None = None, *, fold: Fold = "test", mask: Mask | None = None
+) -> Split:
+    """Split a prepared data set.
+
+    Raises UsageError where the data's hold-out cannot serve the protocol, DataError where no user
+    has anything to hold out.
+    """
+    chosen = _check_protocol(data, protocol)
+    mask = mask or MASK[chosen]
+    if chosen in ("time", "last"):
+        cut = timesplit.by_time if chosen == "time" else timesplit.by_last
+        timed = cut(data, validation=fold == "validation")
+        train, users, histories = timed.train, timed.users, timed.histories
+        truth, in_funnel = timed.truth, timed.in_funnel
+    else:
+        train, users, items, in_funnel = _by_pair(data, chosen, fold)
+        histories = train.histories(users)
+        truth = CSR.from_pairs(np.arange(len(users)), items, len(users), data.n_items)
+    if len(users) == 0:
+        raise DataError(f"no user has anything to hold out for {chosen} ({fold}): a user needs two target items")
+    masked = _masked(Records(train.behaviors, histories.items), mask, repurchase=data.repurchase)
+    if mask != "none" and len(np.intersect1d(masked.keys(), truth.keys(), assume_unique=True)):
+        raise AssertionError(f"a held-out pair is masked under {chosen}, mask {mask}")
+    known = np.zeros(data.n_users, np.bool_)
+    for each in train.sets:
+        known |= each.lengths() > 0
+    histories = replace(histories, users=np.where(known[users], users, -1))
+    sealed = (data.user_hash[users] & np.uint64(1)).astype(np.bool_)
+    evaluation = Evaluation(users.astype(np.int64), histories, truth, masked, in_funnel, sealed)
+    return Split(chosen, fold, mask, train, evaluation)
+
+
+def _check_protocol(data: Interactions, protocol: str | None) -> Protocol:
+    if protocol is None:
+        return default_protocol(data)
+    for known in PROTOCOLS:
+        if protocol == known:
+            rule = data.holdout["rule"]
+            if known in ("time", "last") and rule != known:
+                example = "time:0.9" if known == "time" else "last"
+                raise UsageError(
+                    f"protocol {known} needs data prepared with --holdout {example}; these have '{rule}'"
+                )
+            if rule in ("time", "last") and known != rule:
+                raise UsageError(
+                    f"protocol {known} needs data prepared with --holdout random or FILE; these have '{rule}'"
+                )
+            return known
+    raise UsageError(f"unknown protocol '{protocol}'; one of {', '.join(PROTOCOLS)}")
+
+
+def _masked(records: Records, mask: Mask, *, repurchase: bool) -> CSR:
+    nothing = CSR(np.zeros(records.n_users + 1, np.int64), np.zeros(0, np.int32), records.n_items)
+    if mask == "seen":
+        return records.seen()
+    return records.target if mask == "target" and not repurchase else nothing
+
+
+def held_out_pairs(data: Interactions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The test's (user, item) pairs, where the hold-out is by pair (rules `random` and `file`)."""
+    if data.holdout_user is not None and data.holdout_item is not None:
+        return data.holdout_user.astype(np.int64), data.holdout_item.astype(np.int64)
+    salt = SALT["test"] + 16 * int(data.holdout["seed"])
+    return draw(data, data.records().target, salt)
+
+
+def draw(data: Interactions, target: CSR, salt: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """One target pair of each user who has at least two: the one whose hash is smallest."""
+    users = target.row_of_each()
+    values = mix(data.user_hash[users], data.item_hash[target.indices], salt=salt)
+    order = np.lexsort((values, users))
+    first = target.indptr[:-1][target.lengths() >= 2]
+    picked = order[first]
+    return users[picked], target.indices[picked].astype(np.int64)
+
+
+def _by_pair(
+    data: Interactions, protocol: Protocol, fold: Fold
+) -> tuple[Records, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Training records and the held-out (user, item) pairs with their slices."""
+    records = data.records()
+    users, items = held_out_pairs(data)
+    in_funnel = _in_funnel(records, users, items)
+    records = _drop(records, users, items, protocol)
+    if fold == "validation":
+        salt = SALT["validation"] + 16 * int(data.holdout["seed"])
+        users, items = draw(data, records.target, salt)
+        in_funnel = _in_funnel(records, users, items)
+        if protocol == "as-published":
+            # PROTOCOLS: scored with auxiliary records kept and removed, the mean decides. One run
+            # serves both: a hash keeps the records of half the users and removes the other half's.
+            values = mix(data.user_hash[users], data.item_hash[items], salt=SALT["kept"])
+            removed = (values & np.uint64(1)).astype(np.bool_)
+            records = _drop(records, users, items, "as-published")
+            records = _drop(records, users[removed], items[removed], "leak-free")
+        else:
+            records = _drop(records, users, items, "leak-free")
+    elif protocol == "discovery":
+        users, items, in_funnel = users[~in_funnel], items[~in_funnel], in_funnel[~in_funnel]
+    order = np.argsort(users, kind="stable")
+    return records, users[order], items[order], in_funnel[order]
+
+
+def _in_funnel(
+    records: Records, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    found = np.zeros(len(users), np.bool_)
+    for each in records.sets[:-1]:
+        found |= each.contains(users, items)
+    return found
+
+
+def _drop(
+    records: Records, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64], protocol: Protocol
+) -> Records:
+    """Held-out pairs leave the target, and under `leak-free` every behaviour."""
+    leaves: Callable[[int], bool] = lambda r: protocol == "leak-free" or r == len(records.sets) - 1  # noqa: E731
+    sets = tuple(each.without(users, items) if leaves(r) else each for r, each in enumerate(records.sets))
+    return replace(records, sets=sets)

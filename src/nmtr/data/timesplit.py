@@ -1,0 +1,121 @@
+"""Splits where there are times: a global cut, and each user's last first purchase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import CSR, Histories, Records
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Training records, and users with what they did before their moment and what came true.
+
+    users: (U,); truth: a set of U rows; in_funnel: (truth.nnz,); histories: U rows.
+    """
+
+    train: Records
+    users: npt.NDArray[np.int64]
+    histories: Histories
+    truth: CSR
+    in_funnel: npt.NDArray[np.bool_]
+
+
+def by_time(data: Interactions, *, validation: bool) -> TimeSplit:
+    """A global cut: training before it; a user's moment is their first true event from it on.
+
+    The truth is every target item from that moment to the end (for validation: to the test's cut)
+    that the user had not bought before, or any where repeats are allowed.
+    """
+    time = _times(data)
+    cut, end = int(data.holdout["cut"]), NEVER
+    if validation:
+        cut, end = _validation_cut(data, cut), cut
+    counts = _counts(data, time < end) & ((time >= cut) & (time < end))
+    moments = np.full(data.n_users, NEVER)
+    np.minimum.at(moments, data.user[counts], time[counts])
+    return _at_moments(data, moments, counts, train=time < cut)
+
+
+def by_last(data: Interactions, *, validation: bool) -> TimeSplit:
+    """Each user's last first purchase is the truth, everything before it (strictly) is theirs.
+
+    Validation does the same once more inside what test leaves. A user whose only purchase it would
+    be keeps it for training.
+    """
+    time = _times(data)
+    before = np.ones(data.n_events, np.bool_)
+    for _ in range(2 if validation else 1):
+        first = _first_purchases(data, before)
+        moments = _last_moments(data, first)
+        counts = first & (time == moments[data.user])
+        before = before & (time < moments[data.user])
+    return _at_moments(data, moments, counts, train=before)
+
+
+def _at_moments(
+    data: Interactions,
+    moments: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.bool_],
+    *,
+    train: npt.NDArray[np.bool_],
+) -> TimeSplit:
+    time = _times(data)
+    users = np.flatnonzero(moments < NEVER)
+    before = data.records(time < moments[data.user])
+    histories = before.histories(users)
+    rows = np.searchsorted(users, data.user[counts])
+    truth = CSR.from_pairs(rows, data.item[counts], len(users), data.n_items)
+    if not data.repurchase:
+        bought = histories.items[-1]
+        truth = truth.without(bought.row_of_each(), bought.indices)
+    in_funnel = np.zeros(truth.nnz, np.bool_)
+    for each in histories.items[:-1]:
+        in_funnel |= each.contains(truth.row_of_each(), truth.indices)
+    return TimeSplit(data.records(train), users, histories, truth, in_funnel)
+
+
+def _counts(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(events,) the target events that may be true: first purchases, or all where repeats count."""
+    if data.repurchase:
+        return known & (data.code == len(data.behaviors) - 1)
+    return _first_purchases(data, known)
+
+
+def _first_purchases(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(events,) target events that are the user's first on that item, among the events known."""
+    at = np.flatnonzero(known & (data.code == len(data.behaviors) - 1))
+    keys = data.user[at].astype(np.int64) * data.n_items + data.item[at]
+    _, first = np.unique(keys, return_index=True)
+    found = np.zeros(data.n_events, np.bool_)
+    found[at[first]] = True
+    return found
+
+
+def _last_moments(data: Interactions, first: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """(M,) time of each user's last first purchase; NEVER for a user with purchases at one time only."""
+    time, users = _times(data)[first], data.user[first]
+    last = np.full(data.n_users, -1)
+    np.maximum.at(last, users, time)
+    earliest = np.full(data.n_users, NEVER)
+    np.minimum.at(earliest, users, time)
+    return np.where(last > earliest, last, NEVER)
+
+
+def _validation_cut(data: Interactions, cut: int) -> int:
+    """The earlier cut that leaves validation the share of target events that test has of all."""
+    times = np.sort(_times(data)[data.code == len(data.behaviors) - 1])
+    before = int(np.searchsorted(times, cut))
+    return int(times[min(int(before * before / len(times)), before - 1)])
+
+
+def _times(data: Interactions) -> npt.NDArray[np.int64]:
+    if data.time is None:
+        raise AssertionError("a time split of data without times")
+    return data.time

@@ -1,0 +1,121 @@
+"""Exact ranking of all items, in blocks of users: where held-out items stand, and the top K."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nmtr.data.records import CSR, Histories
+from nmtr.data.split import Evaluation
+from nmtr.models.base import Model
+
+BLOCK_CELLS = 4_000_000  # users x items scored at once: 16 MB of float32
+Progress = Callable[[int, int], None]
+
+
+def ranks(model: Model, evaluation: Evaluation, *, progress: Progress | None = None) -> npt.NDArray[np.int64]:
+    """(truths,) the rank, from 1, of each held-out item among all unmasked items.
+
+    Ties stand before it, so that a constant score ranks last; other held-out items of the same user
+    count as any item that stands before it, except that equals among themselves share no place.
+    """
+    truth = evaluation.truth
+    found = np.empty(truth.nnz, np.int64)
+    for start, stop, scores in score_blocks(model, evaluation.histories, evaluation.mask):
+        low, high = truth.indptr[start], truth.indptr[stop]
+        rows = np.repeat(np.arange(stop - start), np.diff(truth.indptr[start : stop + 1]))
+        columns = truth.indices[low:high].astype(np.int64)
+        found[low:high] = _block_ranks(scores, torch.from_numpy(rows), torch.from_numpy(columns))
+        if progress:
+            progress(stop, len(evaluation.users))
+    return found
+
+
+def _block_ranks(scores: Tensor, rows: Tensor, columns: Tensor) -> npt.NDArray[np.int64]:
+    rows, columns = rows.to(scores.device), columns.to(scores.device)
+    own = scores[rows, columns]
+    if len(rows) == len(scores):  # one held-out item a user: no copy of the scores
+        above = (scores >= own[:, None]).sum(1)
+    else:
+        above = (scores[rows] >= own[:, None]).sum(1)
+        # Equal held-out items of one user would each count the other as standing before it.
+        same = (rows[:, None] == rows) & (own[:, None] == own)
+        above -= torch.triu(same, diagonal=1).sum(1)
+    place: npt.NDArray[np.int64] = above.cpu().numpy()
+    return place
+
+
+def top(
+    model: Model,
+    histories: Histories,
+    mask: CSR,
+    *,
+    k: int,
+    tie_break: npt.NDArray[np.uint64],
+    progress: Progress | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The best k unmasked items of each user, ties in the order of `tie_break` (N,), lowest first.
+
+    Returns items (U, k) with -1 where the user has fewer, their scores (U, k), and the scores per
+    behaviour (U, R, k).
+    """
+    n, behaviors = len(histories), model.shape.n_behaviors
+    k_found = min(k, model.shape.n_items)
+    items = np.full((n, k), -1, np.int64)
+    values = np.full((n, k), -np.inf, np.float32)
+    levels = np.full((n, behaviors, k), -np.inf, np.float32)
+    order = torch.from_numpy(np.argsort(np.argsort(tie_break)))
+    for start, stop, scores in score_blocks(model, histories, mask):
+        rows, columns = _top_rows(scores, k_found, order.to(scores.device))
+        items[start:stop, :k_found] = columns
+        values[start:stop, :k_found] = rows
+        levels[start:stop, :, :k_found] = _levels(model, histories.slice(start, stop), columns)
+        if progress:
+            progress(stop, n)
+    gone = np.isneginf(values)
+    items[gone] = -1
+    levels[np.broadcast_to(gone[:, None], levels.shape)] = -np.inf
+    return items, values, levels
+
+
+def _top_rows(scores: Tensor, k: int, order: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Top k of each row, equal scores by `order`, those that tie at the edge of the k included."""
+    least = scores.topk(k, dim=1).values[:, -1:]
+    values = np.empty((len(scores), k), np.float32)
+    columns = np.empty((len(scores), k), np.int64)
+    for row, (line, edge) in enumerate(zip(scores, least, strict=True)):
+        candidates = torch.nonzero(line >= edge).squeeze(1)
+        by = np.lexsort((order[candidates].cpu().numpy(), -line[candidates].cpu().numpy()))[:k]
+        chosen = candidates[torch.from_numpy(by).to(scores.device)]
+        columns[row] = chosen.cpu().numpy()
+        values[row] = line[chosen].cpu().numpy()
+    return values, columns
+
+
+@torch.inference_mode()
+def _levels(model: Model, histories: Histories, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """(B, R, k) scores of every behaviour for each user's own items (B, k)."""
+    scores = model.score_behaviors(model.encode(histories), histories)
+    chosen = torch.from_numpy(columns).to(scores.device)[:, None].expand(-1, scores.shape[1], -1)
+    found: npt.NDArray[np.float32] = scores.gather(2, chosen).float().cpu().numpy()
+    return found
+
+
+@torch.inference_mode()
+def score_blocks(model: Model, histories: Histories, mask: CSR) -> Iterator[tuple[int, int, Tensor]]:
+    """(start, stop, scores (stop - start, N)) with masked items at minus infinity."""
+    model.eval()
+    step = max(1, BLOCK_CELLS // model.shape.n_items)
+    for start in range(0, len(histories), step):
+        block = histories.slice(start, start + step)
+        stop = start + len(block)
+        scores = model.score(model.encode(block), block).clone()
+        masked = mask.take(np.arange(start, stop))
+        rows = torch.from_numpy(masked.row_of_each()).to(scores.device)
+        columns = torch.from_numpy(masked.indices.astype(np.int64)).to(scores.device)
+        scores[rows, columns] = -torch.inf
+        yield start, stop, scores

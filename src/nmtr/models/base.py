@@ -1,0 +1,102 @@
+"""The contract of a model: histories in, scores of every behaviour out.
+
+Letters: B users of a batch (or rows of a training batch), N items, R behaviours, E embedding size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nmtr.data.records import Histories, Records
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model is sized by."""
+
+    n_users: int
+    n_items: int
+    behaviors: tuple[str, ...]
+
+    @property
+    def n_behaviors(self) -> int:
+        return len(self.behaviors)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Labelled pairs, pair-major; an absent task weighs 0.
+
+    user, item: (B,) int64; target, weight: (B, R) float32; n_positives: how many of the rows stand
+    for a recorded pair (the rest are negatives drawn for them).
+    """
+
+    user: Tensor
+    item: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def __post_init__(self) -> None:
+        rows = self.user.shape
+        if self.item.shape != rows or self.target.shape != self.weight.shape or self.target.shape[:1] != rows:
+            raise ValueError(
+                "a batch needs user (B,), item (B,), target (B, R), weight (B, R); got "
+                f"{tuple(rows)}, {tuple(self.item.shape)}, {tuple(self.target.shape)}, {tuple(self.weight.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(each.to(device) for each in (self.user, self.item, self.target, self.weight)))
+
+
+class Model(nn.Module):
+    """A recommender. What it has learned is its `state_dict`; what it is told is its config.
+
+    A model either counts (`learn`) or is trained by gradient (`loss`, with `trained = True`).
+    """
+
+    Config: ClassVar[type[Any]]
+    trained: ClassVar[bool] = False
+
+    def __init__(self, config: Any, shape: Shape) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+
+    def learn(self, records: Records) -> None:
+        """Take from the training records what needs no gradient."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The training objective on one batch, a scalar."""
+        raise TypeError(f"{type(self).__name__} counts; it has no loss")
+
+    def encode(self, histories: Histories) -> Tensor:
+        """(B, E) what the model knows of each user, once for any number of items."""
+        raise TypeError(f"{type(self).__name__} does not define encode")
+
+    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        """(B, R, N) logits of each behaviour for all items, or for the `items` (N,) given."""
+        raise TypeError(f"{type(self).__name__} does not define score_behaviors")
+
+    def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        """(B, N) logits of the target behaviour."""
+        return self.score_behaviors(state, histories, items)[:, -1]
+
+    def check_histories(self, histories: Histories) -> None:
+        """Raise ValueError where histories do not fit the model's shape."""
+        found = (len(histories.items), histories.items[0].n_columns)
+        expected = (self.shape.n_behaviors, self.shape.n_items)
+        if found != expected:
+            raise ValueError(
+                f"expected histories of {expected[0]} behaviours over {expected[1]} items, got "
+                f"{found[0]} behaviours over {found[1]} items"
+            )
+        highest = int(histories.users.max(initial=-1))
+        if highest >= self.shape.n_users:
+            raise ValueError(f"user index {highest} is not below the model's {self.shape.n_users} users")

@@ -1,0 +1,36 @@
+"""Rows of a table whose gradient stays as small as the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _TakeRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        table, rows = inputs
+        ctx.shape = table.shape
+        ctx.save_for_backward(rows)
+        taken: Tensor = table.index_select(0, rows)
+        return taken
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> Any:
+        (rows,) = ctx.saved_tensors
+        return sparse_rows(rows, outputs[0], ctx.shape), None
+
+
+def take_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """table[rows] for distinct rows (n,), with a row-sparse gradient."""
+    taken: Tensor = _TakeRows.apply(table, rows)
+    return taken
+
+
+def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """A sparse tensor of this shape that is `values` (n, ...) at distinct rows (n,), else zero."""
+    return torch.sparse_coo_tensor(
+        rows[None], values, shape, is_coalesced=True, check_invariants=False
+    )

@@ -1,0 +1,28 @@
+"""Losses as pure functions of logits and labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def weighted_log_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum over labelled pairs of weight times log loss: one behaviour's part of NMTR's eq. 5.
+
+    logits, target, weight: one shape; returns a scalar.
+    """
+    return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
+
+
+def link(below: Tensor, own: Tensor, *, kind: str) -> Tensor:
+    """One step of the cascade (NMTR, eq. 4): the logit below and f^r + b^r, to the logit of r.
+
+    `probability` is eq. 4: the probability of the level below is added; `logit` averages with the
+    logit below, as the authors' later code does; `none` leaves the behaviours apart.
+    """
+    if kind == "probability":
+        return torch.sigmoid(below) + own
+    if kind == "logit":
+        return (below + own) / 2
+    return own

@@ -1,0 +1,165 @@
+"""NMTR: one embedding per user and item, one interaction unit per behaviour, chained in a cascade.
+
+Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019:
+
+    p_u, q_i shared by all behaviours                                            (2)
+    z^1_ui = f^1(p_u, q_i) + b^1_i,    y^r = sigmoid(z^r)                         (3)
+    z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
+    L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
+
+L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that a
+user or item is shrunk as often as it is met; the units' own weights are not shrunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nmtr.data.records import Histories
+from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.kernels import GMFCascadeLoss
+from nmtr.models.embeddings import take_rows
+from nmtr.models.losses import link, weighted_log_loss
+from nmtr.models.units import ACTIVATIONS, make_unit
+
+
+@dataclass(frozen=True)
+class Config:
+    """NMTR's settings.
+
+    lambdas: weight of each behaviour's loss, divided by their sum; empty for equal ones.
+    dropout: share of the user vector and of each hidden layer dropped in training.
+    """
+
+    unit: Literal["gmf", "mlp", "neumf"] = "gmf"
+    cascade: Literal["probability", "logit", "none"] = "probability"
+    embedding: int = 64
+    layers: tuple[int, ...] = (64, 32, 16)
+    activation: str = "relu"
+    dropout: float = 0.0
+    l2: float = 0.0
+    init_std: float = 0.01
+    lambdas: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("gmf", "mlp", "neumf"):
+            raise ValueError(f"unit: expected gmf, mlp or neumf, got {self.unit!r}")
+        if self.cascade not in ("probability", "logit", "none"):
+            raise ValueError(f"cascade: expected probability, logit or none, got {self.cascade!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.embedding < 1 or not self.layers or min(self.layers) < 1:
+            raise ValueError(f"embedding and layers must be positive, got {self.embedding} and {self.layers}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
+        if self.l2 < 0 or self.init_std <= 0:
+            raise ValueError(f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}")
+        if self.lambdas and (min(self.lambdas) < 0 or sum(self.lambdas) <= 0):
+            raise ValueError(f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}")
+
+
+class NMTR(Model):
+    """The cascade of behaviours over shared embeddings."""
+
+    Config = Config
+    trained = True
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        if config.lambdas and len(config.lambdas) != shape.n_behaviors:
+            raise ValueError(
+                f"lambdas: expected {shape.n_behaviors} of them, one for each of "
+                f"{', '.join(shape.behaviors)}, got {len(config.lambdas)}"
+            )
+        self.kind: str = config.cascade
+        self.user = nn.Parameter(torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std))
+        self.item = nn.Parameter(torch.empty(shape.n_items, config.embedding).normal_(0, config.init_std))
+        self.bias = nn.Parameter(torch.zeros(shape.n_items, shape.n_behaviors))
+        sizes = (config.embedding, config.layers, config.activation, config.dropout)
+        self.units = nn.ModuleList(make_unit(config.unit, *sizes) for _ in shape.behaviors)
+        self.dropout = nn.Dropout(config.dropout)
+        lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors)
+        self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
+
+    def pair_logits(self, user: Tensor, item: Tensor) -> Tensor:
+        """(B, R) logits of pairs given by their indices (B,), (B,)."""
+        levels = self._pair_levels(user, item, torch.full_like(user, self.shape.n_behaviors))
+        return torch.stack([logits for _, logits in levels], 1)
+
+    def _pair_levels(self, user: Tensor, item: Tensor, depth: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For each behaviour r, the rows of depth (B,) > r and their logits; most rows need few."""
+        users, u = torch.unique(user, return_inverse=True)
+        items, i = torch.unique(item, return_inverse=True)
+        p, q = self.dropout(take_rows(self.user, users)), take_rows(self.item, items)
+        bias = take_rows(self.bias, items)
+        rows = torch.arange(len(user), device=user.device)
+        levels: list[tuple[Tensor, Tensor]] = []
+        for r, unit in enumerate(self.units):
+            stay = depth[rows] > r
+            rows = rows[stay]
+            own = unit(p, q, u[rows], i[rows]) + bias[i[rows], r]
+            levels.append((rows, link(levels[-1][1][stay], own, kind=self.kind) if levels else own))
+        return levels
+
+    def loss(self, batch: Batch) -> Tensor:
+        if self.config.unit == "gmf" and self.user.is_cpu and not (self.config.dropout and self.training):
+            return self._fused_loss(batch)
+        return self.plain_loss(batch)
+
+    def _fused_loss(self, batch: Batch) -> Tensor:
+        h = torch.stack([unit.h for unit in self.units])
+        rows = (batch.user, batch.item, batch.target, batch.weight)
+        loss: Tensor = GMFCascadeLoss.apply(
+            self.user, self.item, self.bias, h, *rows, self.lambdas, self.kind, self.config.l2
+        )
+        return loss
+
+    def plain_loss(self, batch: Batch) -> Tensor:
+        """The loss in plain torch, on any device, for any unit."""
+        behaviors = torch.arange(1, self.shape.n_behaviors + 1, device=batch.user.device)
+        depth = ((batch.weight != 0) * behaviors).amax(1)
+        loss = self.user.new_zeros(())
+        for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
+            level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
+            loss = loss + self.lambdas[r] * level / len(batch)
+        if self.config.l2:
+            loss = loss + self.config.l2 / 2 * self._row_norms(batch) / len(batch)
+        return loss
+
+    def _row_norms(self, batch: Batch) -> Tensor:
+        """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
+        total = self.user.new_zeros(())
+        for table, index in ((self.user, batch.user), (self.item, batch.item), (self.bias, batch.item)):
+            rows, times = torch.unique(index, return_counts=True)
+            total = total + (take_rows(table, rows).square().sum(1) * times).sum()
+        return total
+
+    def encode(self, histories: Histories) -> Tensor:
+        """(B, E) user vectors; a stranger gets the mean one."""
+        self.check_histories(histories)
+        users = torch.as_tensor(histories.users, device=self.user.device)
+        rows = self.user[users.clamp(min=0)]
+        return torch.where((users >= 0)[:, None], rows, self.user.mean(0))
+
+    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        return torch.stack(list(self._levels(state, items)), 1)
+
+    def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        return list(self._levels(state, items))[-1]
+
+    def _levels(self, state: Tensor, items: Tensor | None) -> list[Tensor]:
+        """The R blocks of logits (B, N), lowest behaviour first."""
+        q = self.item if items is None else self.item[items]
+        bias = self.bias if items is None else self.bias[items]
+        levels: list[Tensor] = []
+        for r, unit in enumerate(self.units):
+            own = unit.block(state, q) + bias[:, r]
+            levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
+        return levels
+
+
+MODEL = NMTR

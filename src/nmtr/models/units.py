@@ -1,0 +1,115 @@
+"""Interaction units f(p, q): GMF, MLP and NeuMF (He et al., Neural Collaborative Filtering, 2017).
+
+Each scores pairs and blocks with the same parameters. Pairs are two tables, p (U, E) and q (N, E),
+and which rows of them meet, u and i (B,), so that what depends on one side only is computed once a
+row; a block is all of U x N, and never builds the U x N x E product where algebra avoids it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+BLOCK_ROWS = 32_768  # rows of a block's hidden layer held at once: 8 MB at width 64
+
+
+class GMF(nn.Module):
+    """h . (p * q)."""
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.h = nn.Parameter(torch.ones(embedding))
+
+    def forward(self, p: Tensor, q: Tensor, u: Tensor, i: Tensor) -> Tensor:
+        return (F.embedding(u, p) * F.embedding(i, q)) @ self.h
+
+    def block(self, p: Tensor, q: Tensor) -> Tensor:
+        return (p * self.h) @ q.T
+
+
+class Tower(nn.Module):
+    """Hidden layers over the concatenation [p, q]: the MLP unit without its last weights.
+
+    The first layer is applied to p and q apart, W [p, q] = W_p p + W_q q, so that a block pays for
+    U + N rows of it instead of U * N, and pairs for the rows that they share once.
+    """
+
+    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+        super().__init__()
+        self.first_p = nn.Linear(embedding, layers[0])
+        self.first_q = nn.Linear(embedding, layers[0], bias=False)
+        self.activate = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout)
+        self.rest = nn.ModuleList(nn.Linear(a, b) for a, b in zip(layers[:-1], layers[1:], strict=True))
+        bound = (6 / (2 * embedding + layers[0])) ** 0.5  # Glorot over the concatenated input
+        for each in (self.first_p, self.first_q):
+            nn.init.uniform_(each.weight, -bound, bound)
+        nn.init.zeros_(self.first_p.bias)
+        for layer in self.rest:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, p: Tensor, q: Tensor, u: Tensor, i: Tensor) -> Tensor:
+        return self.upper(F.embedding(u, self.first_p(p)) + F.embedding(i, self.first_q(q)))
+
+    def upper(self, first: Tensor) -> Tensor:
+        """(B, H) first layer before activation -> (B, last width)."""
+        hidden = self.dropout(self.activate(first))
+        for layer in self.rest:
+            hidden = self.dropout(self.activate(layer(hidden)))
+        return hidden
+
+    def block(self, p: Tensor, q: Tensor, h: Tensor) -> Tensor:
+        """(U, N) h . tower(p, q) of every pair."""
+        ours, theirs = self.first_p(p), self.first_q(q)
+        out = torch.empty(len(p), len(q), dtype=p.dtype, device=p.device)
+        step = max(1, BLOCK_ROWS // max(len(q), 1))
+        for start in range(0, len(p), step):
+            first = ours[start : start + step, None] + theirs
+            out[start : start + step] = (self.upper(first.flatten(0, 1)) @ h).view(first.shape[:2])
+        return out
+
+
+class MLP(nn.Module):
+    """h . tower([p, q])."""
+
+    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+        super().__init__()
+        self.tower = Tower(embedding, layers, activation, dropout)
+        self.h = nn.Parameter(torch.empty(layers[-1]).uniform_(-1, 1) * layers[-1] ** -0.5)
+
+    def forward(self, p: Tensor, q: Tensor, u: Tensor, i: Tensor) -> Tensor:
+        out: Tensor = self.tower(p, q, u, i) @ self.h
+        return out
+
+    def block(self, p: Tensor, q: Tensor) -> Tensor:
+        return self.tower.block(p, q, self.h)
+
+
+class NeuMF(nn.Module):
+    """h . [p * q, tower([p, q])]: the two towers joined by a last layer, over shared embeddings."""
+
+    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+        super().__init__()
+        self.gmf = GMF(embedding)
+        self.mlp = MLP(embedding, layers, activation, dropout)
+
+    def forward(self, p: Tensor, q: Tensor, u: Tensor, i: Tensor) -> Tensor:
+        out: Tensor = self.gmf(p, q, u, i) + self.mlp(p, q, u, i)
+        return out
+
+    def block(self, p: Tensor, q: Tensor) -> Tensor:
+        return self.gmf.block(p, q) + self.mlp.block(p, q)
+
+
+def make_unit(name: str, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> nn.Module:
+    """A unit by its name; raises ValueError for an unknown one."""
+    if name == "gmf":
+        return GMF(embedding)
+    if name == "mlp":
+        return MLP(embedding, layers, activation, dropout)
+    if name == "neumf":
+        return NeuMF(embedding, layers, activation, dropout)
+    raise ValueError(f"unit '{name}' is none of gmf, mlp, neumf")

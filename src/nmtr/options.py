@@ -1,0 +1,62 @@
+"""Options as data: from text and TOML to frozen dataclasses, with errors that name the option."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from nmtr.errors import UsageError
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], options: Mapping[str, Any], *, where: str) -> T:
+    """Make a dataclass from named values, text or typed; `where` begins the error."""
+    hints = get_type_hints(kind)
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # any dataclass
+    values = {}
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; it has {', '.join(known) or 'none'}"
+            raise UsageError(f"{where} has no option '{name}'{hint}")
+        try:
+            values[name] = _convert(value, hints[name])
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{where}, option '{name}': {error}") from error
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
+    """['a=1', 'b=x'] to {'a': '1', 'b': 'x'}; raises UsageError on any other form."""
+    found = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not mark or not name:
+            raise UsageError(f"expected NAME=VALUE, got '{text}'")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(each, arguments[0]) for each in parts if each != "")
+    if hint is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"expected true or false, got '{value}'")
+        return value.lower() == "true"
+    if hint in (int, float) and not isinstance(value, bool):
+        number = hint(value)
+        if hint is int and isinstance(value, float) and value != number:
+            raise ValueError(f"expected a whole number, got {value}")
+        return number
+    if hint in (str, bool) and not isinstance(value, hint):
+        raise ValueError(f"expected {hint.__name__}, got {value!r}")
+    return value

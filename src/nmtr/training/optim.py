@@ -1,0 +1,135 @@
+"""Optimisers that touch only the rows that have a gradient, dense elsewhere.
+
+A row-sparse gradient (embeddings.sparse_rows) updates its rows alone, so a step costs what the
+batch met, not what the tables hold. For Adagrad and SGD that is exactly the dense update; for Adam
+it is "lazy": a row's moments decay only when it is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nmtr.errors import UsageError
+
+Floats = npt.NDArray[np.float32]
+
+
+class Optimizer:
+    """Base: holds named parameters and, for each, the state tensors that `slots` names."""
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float) -> None:
+        self.parameters = dict(parameters)
+        self.rate = rate
+        self.steps = 0
+        self.state = {
+            f"{name}.{slot}": torch.zeros_like(each, requires_grad=False)
+            for name, each in self.parameters.items()
+            for slot in self.slots
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient, then clear the gradients."""
+        self.steps += 1
+        for name, parameter in self.parameters.items():
+            grad = parameter.grad
+            if grad is None:
+                continue
+            parameter.grad = None
+            slots = [self.state[f"{name}.{slot}"] for slot in self.slots]
+            if not grad.is_sparse:
+                self.update(parameter.data, grad, slots)
+                continue
+            rows, values = grad._indices()[0], grad._values()
+            if not self.update_rows(parameter.data, rows, values, slots):
+                taken = [each[rows] for each in (parameter.data, *slots)]
+                self.update(taken[0], values, taken[1:])
+                for whole, part in zip((parameter.data, *slots), taken, strict=True):
+                    whole[rows] = part
+
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+        """Move a dense parameter in place."""
+        raise TypeError(f"{type(self).__name__} does not define update")
+
+    def update_rows(self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor]) -> bool:
+        """Move rows in place by a faster way, where there is one; False where there is none."""
+        return False
+
+    def load(self, state: Mapping[str, Tensor], *, steps: int) -> None:
+        """Take up saved state."""
+        self.steps = steps
+        for name, each in self.state.items():
+            each.copy_(state[name])
+
+
+class SGD(Optimizer):
+    """Plain stochastic gradient descent."""
+
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+        parameter.sub_(grad, alpha=self.rate)
+
+
+class Adagrad(Optimizer):
+    """Element-wise Adagrad (Duchi et al. 2011)."""
+
+    slots = ("squares",)
+    epsilon = 1e-10
+
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+        slots[0].addcmul_(grad, grad)
+        parameter.addcdiv_(grad, slots[0].sqrt().add_(self.epsilon), value=-self.rate)
+
+    def update_rows(self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor]) -> bool:
+        if not table.is_cpu or table.dtype != torch.float32:
+            return False
+        arrays = (table.numpy(), slots[0].numpy(), rows.numpy(), values.numpy())
+        adagrad_rows(*arrays, self.rate, self.epsilon)
+        return True
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015), lazy on row-sparse gradients."""
+
+    slots = ("mean", "square")
+    betas = (0.9, 0.999)
+    epsilon = 1e-8
+
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+        mean, square = slots
+        mean.lerp_(grad, 1 - self.betas[0])
+        square.lerp_(grad * grad, 1 - self.betas[1])
+        bias = [1 - beta**self.steps for beta in self.betas]
+        scale = (square / bias[1]).sqrt_().add_(self.epsilon)
+        parameter.addcdiv_(mean, scale, value=-self.rate / bias[0])
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD}
+
+
+def make_optimizer(name: str, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float) -> Optimizer:
+    """An optimiser by name; raises UsageError for an unknown one."""
+    if name not in OPTIMIZERS:
+        raise UsageError(f"unknown optimizer '{name}'; one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](parameters, rate=rate)
+
+
+@numba.njit(cache=True, fastmath=True)
+def adagrad_rows(
+    table: Floats, squares: Floats, rows: npt.NDArray[np.int64], grads: Floats, rate: float, eps: float
+) -> None:
+    """Adagrad on the rows that have a gradient, in one pass, in place."""
+    rate32, eps32 = np.float32(rate), np.float32(eps)
+    for n in range(len(rows)):
+        row, total, grad = table[rows[n]], squares[rows[n]], grads[n]
+        for e in range(len(row)):
+            total[e] += grad[e] * grad[e]
+            row[e] -= rate32 * grad[e] / (np.sqrt(total[e]) + eps32)

@@ -1,0 +1,151 @@
+"""Batches: recorded pairs in random order, and negatives drawn for each of their behaviours.
+
+Each positive of behaviour r gets exactly `negatives[r]` negatives, uniform over the items that the
+user has no record of under r (`unobserved`) or under any behaviour (`unseen`). One draw serves
+every behaviour of its pair that it can be a negative of; a behaviour that it cannot serve is drawn
+again in a row of its own, so that every behaviour sees the distribution it should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nmtr.data.records import LabelledPairs, Records
+from nmtr.models.base import Batch
+
+NegativeRule = Literal["unobserved", "unseen"]
+TRIES = 200  # draws for one negative before a user who has nearly everything goes without it
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws the batches of an epoch; the same seed, epoch and batch size give the same batches."""
+
+    pairs: LabelledPairs
+    negatives: tuple[int, ...]
+    rule: NegativeRule
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def from_records(
+        cls, records: Records, *, negatives: tuple[int, ...], rule: NegativeRule, batch_size: int, seed: int
+    ) -> Sampler:
+        """negatives: one count per behaviour, or one for all; batch_size: recorded pairs a batch."""
+        pairs = LabelledPairs.from_records(records)
+        counts = negatives * pairs.n_behaviors if len(negatives) == 1 else negatives
+        if len(counts) != pairs.n_behaviors:
+            raise ValueError(
+                f"negatives: expected one count or {pairs.n_behaviors} (one for each of "
+                f"{', '.join(records.behaviors)}), got {len(counts)}"
+            )
+        return cls(pairs, counts, rule, batch_size, seed)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.pairs.pairs.nnz // self.batch_size)
+
+    def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of one epoch; of several processes, each takes its share of every batch."""
+        set_ = self.pairs.pairs
+        order = np.random.default_rng((self.seed, number)).permutation(set_.nnz)
+        users = set_.row_of_each().astype(np.int32)
+        counts = np.array(self.negatives, np.int64)
+        for step in range(self.steps):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
+            chosen = chosen[np.argsort(users[chosen], kind="stable")]  # a user's rows meet in cache
+            seed = int(np.random.SeedSequence((self.seed, number, step, rank)).generate_state(1, np.uint64)[0])
+            rows = draw(
+                chosen, users, set_.indptr, set_.indices, self.pairs.bits, set_.n_columns,
+                counts, self.rule == "unseen", np.uint64(seed),
+            )  # fmt: skip
+            yield Batch(*(torch.from_numpy(each) for each in rows))
+
+
+@numba.njit(cache=True)
+def draw(
+    chosen: npt.NDArray[np.int64],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    bits: npt.NDArray[np.uint32],
+    n_items: int,
+    negatives: npt.NDArray[np.int64],
+    unseen: bool,
+    seed: np.uint64,
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]
+]:
+    """Rows (user, item, target, weight) for the chosen recorded pairs: each, then its negatives."""
+    behaviors = len(negatives)
+    most = negatives.max()
+    room = len(chosen) * (1 + most * behaviors)
+    user = np.empty(room, np.int64)
+    item = np.empty(room, np.int64)
+    target = np.zeros((room, behaviors), np.float32)
+    weight = np.zeros((room, behaviors), np.float32)
+    state = seed
+    n = 0
+    for c in range(len(chosen)):
+        pair = chosen[c]
+        u = users[pair]
+        user[n] = u
+        item[n] = indices[pair]
+        for r in range(behaviors):
+            if bits[pair] >> np.uint32(r) & np.uint32(1):
+                target[n, r] = 1.0
+                weight[n, r] = 1.0
+        n += 1
+        for k in range(most):
+            pending = np.uint32(0)
+            for r in range(behaviors):
+                if k < negatives[r]:
+                    pending |= bits[pair] & np.uint32(1 << r)
+            tries = 0
+            while pending and tries < TRIES:
+                tries += 1
+                # SplitMix64 (Steele et al. 2014), the high bits scaled to an item
+                state += np.uint64(0x9E3779B97F4A7C15)
+                x = state
+                x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+                x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+                x = x ^ (x >> np.uint64(31))
+                j = np.int64((x >> np.uint64(32)) * np.uint64(n_items) >> np.uint64(32))
+                known = recorded(indptr[u], indptr[u + 1], indices, bits, j)
+                if unseen and known:
+                    continue
+                free = pending & ~known
+                if free:
+                    user[n] = u
+                    item[n] = j
+                    for r in range(behaviors):
+                        if free >> np.uint32(r) & np.uint32(1):
+                            weight[n, r] = 1.0
+                    n += 1
+                    pending &= ~free
+    return user[:n], item[:n], target[:n], weight[:n]
+
+
+@numba.njit(cache=True, inline="always")
+def recorded(
+    low: int, high: int, indices: npt.NDArray[np.int32], bits: npt.NDArray[np.uint32], item: int
+) -> np.uint32:
+    """The behaviours, as bits, under which the user whose pairs are low..high-1 has this item."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if indices[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    if low < end and indices[low] == item:
+        return bits[low]
+    return np.uint32(0)
