@@ -2,7 +2,7 @@
 
 
 class NmtrError(Exception):
-    """Something failed; the message says what was expected, what came and what to do (exit code 1)."""
+    """Something failed: what was expected, what came and what to do (exit code 1)."""
 
     exit_code = 1
 

@@ -20,7 +20,11 @@ def build(kind: type[T], options: Mapping[str, Any], *, where: str) -> T:
     for name, value in options.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; it has {', '.join(known) or 'none'}"
+            hint = (
+                f"; did you mean '{close[0]}'?"
+                if close
+                else f"; it has {', '.join(known) or 'none'}"
+            )
             raise UsageError(f"{where} has no option '{name}'{hint}")
         try:
             values[name] = _convert(value, hints[name])

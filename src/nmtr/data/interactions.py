@@ -33,8 +33,19 @@ from nmtr.files import replace_folder, sha256
 
 FORMAT = "nmtr-prepared"
 SCHEMA = 1
-ARRAYS = ("user_hash", "item_hash", "indptr", "item", "code", "time", "holdout_user", "holdout_item")
-CHECKED_ON_LOAD = 256 * 2**20  # bytes; above this, load() compares sizes only and verify() reads all
+ARRAYS = (
+    "user_hash",
+    "item_hash",
+    "indptr",
+    "item",
+    "code",
+    "time",
+    "holdout_user",
+    "holdout_item",
+)
+CHECKED_ON_LOAD = (
+    256 * 2**20
+)  # bytes; above this, load() compares sizes only and verify() reads all
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,8 @@ class Interactions:
 
         Raises UsageError if `path` exists and is not a prepared data set that `force` may replace.
         """
-        if path.exists() and not (force and (path / "manifest.json").exists()):
-            advice = "add --force to replace it" if (path / "manifest.json").exists() else "name another folder"
+        if path.exists() and not (force and _is_prepared(path)):
+            advice = "add --force to replace it" if _is_prepared(path) else "name another folder"
             raise UsageError(f"{path} exists already; {advice}")
         with replace_folder(path) as folder:
             self.users.save(folder / "users.parquet")
@@ -119,19 +130,23 @@ class Interactions:
                 for each in sorted(folder.iterdir())
             }
             about = {"format": FORMAT, "schema": SCHEMA, "nmtr": __version__}
-            text = json.dumps(about | dict(self.manifest) | {"files": files}, indent=2)
-            (folder / "manifest.json").write_text(text + "\n")
+            manifest = dict(self.manifest) | about | {"fingerprint": self.fingerprint()}
+            manifest |= {"files": files}
+            manifest["sha256"] = _checksum(manifest)
+            text = json.dumps(manifest, indent=2)
+            (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
     def fingerprint(self) -> str:
         """Short hash of the contents, which a run records so that it meets the same data again."""
-        parts = [f"{self.behaviors}{self.holdout}{self.repurchase}".encode()]
-        arrays = (self.user_hash, self.item_hash, self.indptr, self.item, self.code, self.time)
-        if "files" in self.manifest:
-            files = self.manifest["files"]
-            parts += [files[each]["sha256"].encode() for each in sorted(files)]
-        else:
-            parts += [np.ascontiguousarray(each).tobytes() for each in arrays if each is not None]
-        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+        if "fingerprint" in self.manifest:  # of a saved data set, which load() has verified
+            return str(self.manifest["fingerprint"])
+        total = hashlib.sha256(f"{self.behaviors}{self.holdout}{self.repurchase}".encode())
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if array is not None:
+                total.update(name.encode())
+                total.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return total.hexdigest()[:16]
 
 
 def load(path: Path) -> Interactions:
@@ -140,20 +155,26 @@ def load(path: Path) -> Interactions:
     Raises UsageError if there is none at `path`, DamagedError if a file is missing or altered.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{path} is no prepared data set (it has no manifest.json); make one with "
             f"`nmtr prepare EVENTS --behaviors view,cart,buy --out {path}`"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedError(f"{path}/manifest.json is not readable JSON ({error}); prepare it again") from error
+        raise DamagedError(
+            f"{path}/manifest.json is not readable JSON ({error}); prepare it again"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UsageError(f"{path}/manifest.json is not of a prepared data set (format '{FORMAT}')")
     if manifest.get("schema") != SCHEMA:
         raise DamagedError(
             f"{path} has schema {manifest.get('schema')}, this nmtr {__version__} reads {SCHEMA}; "
             "prepare it again or use the nmtr that wrote it"
+        )
+    if manifest.get("sha256") != _checksum(manifest):
+        raise DamagedError(
+            f"{path}/manifest.json was altered: its sha256 is not the one it states; prepare it again"
         )
     small = sum(each["bytes"] for each in manifest["files"].values()) <= CHECKED_ON_LOAD
     verify(path, manifest, contents=small)
@@ -162,8 +183,8 @@ def load(path: Path) -> Interactions:
         for name in ARRAYS
         if f"{name}.npy" in manifest["files"]
     }
-    vocabularies = {name: Vocabulary.load(path / f"{name}.parquet") for name in ("users", "items")}
-    return Interactions(manifest=manifest, path=path, **vocabularies, **arrays)
+    users, items = (Vocabulary.load(path / f"{name}.parquet") for name in ("users", "items"))
+    return Interactions(manifest=manifest, path=path, users=users, items=items, **arrays)
 
 
 def verify(path: Path, manifest: Mapping[str, Any], *, contents: bool = True) -> None:
@@ -178,7 +199,24 @@ def verify(path: Path, manifest: Mapping[str, Any], *, contents: bool = True) ->
                 "prepare the data set again"
             )
         if contents and sha256(file) != expected["sha256"]:
-            raise DamagedError(f"{file} was altered: its sha256 is not the manifest's; prepare the data set again")
+            raise DamagedError(
+                f"{file} was altered: its sha256 is not the manifest's; prepare the data set again"
+            )
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 of all that a manifest states but this."""
+    stated = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether the folder is a prepared data set, and not another's with a manifest of its own."""
+    try:
+        found = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
 
 
 def _standing(keys: npt.NDArray[np.int64], done: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nmtr.data.events import EventLog, ReadOptions, read_events
@@ -45,9 +45,9 @@ def prepare(
     users = Vocabulary(_distinct(frame, pairs, "user_id"))
     items = Vocabulary(_distinct(frame, pairs, "item_id"))
     columns = _index_events(frame, users, items, behaviors, log.has_time)
-    counts = {
-        name: int(((columns["code"] == r) | (columns["code"] == -1 - r)).sum()) for r, name in enumerate(behaviors)
-    }
+    held = {} if pairs is None else _index_pairs(pairs, users, items)
+    code = columns["code"]
+    counts = {name: int(((code == r) | (code == -1 - r)).sum()) for r, name in enumerate(behaviors)}
     manifest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "behaviors": list(behaviors),
@@ -55,7 +55,7 @@ def prepare(
         "items": len(items),
         "events": frame.height,
         "events_per_behavior": counts,
-        "undo_events": int((columns["code"] < 0).sum()),
+        "undo_events": int((code < 0).sum()),
         "repurchase": repurchase,
         "holdout": rule,
         "sources": list(log.sources),
@@ -69,23 +69,33 @@ def prepare(
         user_hash=hash_ids(users.ids),
         item_hash=hash_ids(items.ids),
         **columns,
-        **({} if pairs is None else _index_pairs(pairs, users, items)),
+        **held,
     )
 
 
 def _check_behaviors(frame: pl.DataFrame, behaviors: tuple[str, ...]) -> None:
     if not behaviors:
-        raise UsageError("no behaviour was named; give them in order, the target last: --behaviors view,cart,buy")
+        raise UsageError(
+            "no behaviour was named; give them in order, the target last: --behaviors view,cart,buy"
+        )
     if len(set(behaviors)) < len(behaviors):
         raise UsageError(f"a behaviour is named twice in {','.join(behaviors)}")
     if frame.height == 0:
         raise DataError("the log has no events left to learn from; see what was dropped and why")
-    present = frame.get_column("behavior").cast(pl.String).unique().to_list()
+    names = frame.get_column("behavior").cast(pl.String)
+    unknown = sorted(set(names.unique().to_list()) - set(behaviors))
+    present = names.filter(~frame.get_column("undo")).unique().to_list()
     missing = [each for each in behaviors if each not in present]
     if missing:
         raise DataError(
             f"the log has no event of behaviour {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, sorted(present)))}. Name those with --behaviors, or rename with --map"
+            f"{', '.join(map(repr, sorted(present)))}. Name those with --behaviors, or rename with "
+            "--map"
+        )
+    if unknown:
+        raise DataError(
+            f"the log has behaviour {', '.join(map(repr, unknown))}, which is not in "
+            f"{', '.join(behaviors)}; add it with --behaviors or drop it with --unknown drop"
         )
 
 
@@ -98,7 +108,11 @@ def _distinct(frame: pl.DataFrame, pairs: pl.DataFrame | None, column: str) -> p
 
 
 def _index_events(
-    frame: pl.DataFrame, users: Vocabulary, items: Vocabulary, behaviors: tuple[str, ...], has_time: bool
+    frame: pl.DataFrame,
+    users: Vocabulary,
+    items: Vocabulary,
+    behaviors: tuple[str, ...],
+    has_time: bool,
 ) -> dict[str, Any]:
     order = pl.Enum(behaviors)
     code = frame.get_column("behavior").cast(pl.String).cast(order).to_physical().cast(pl.Int8)
@@ -107,7 +121,7 @@ def _index_events(
         {
             "user": users.indices(frame.get_column("user_id")).astype(np.int32),
             "item": items.indices(frame.get_column("item_id")).astype(np.int32),
-            "code": code if not undo.any() else pl.select(pl.when(undo).then(-1 - code).otherwise(code)).to_series(),
+            "code": code.zip_with(~undo, -1 - code),
         }
     )
     keys = ["user"]
@@ -116,12 +130,14 @@ def _index_events(
         keys.append("time")
     table = table.sort(keys, maintain_order=True)
     indptr = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(np.bincount(table.get_column("user").to_numpy(), minlength=len(users)), out=indptr[1:])
+    np.cumsum(
+        np.bincount(table.get_column("user").to_numpy(), minlength=len(users)), out=indptr[1:]
+    )
     columns = {name: table.get_column(name).to_numpy() for name in table.columns if name != "user"}
     return {"indptr": indptr} | columns
 
 
-def _index_pairs(pairs: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> dict[str, npt.NDArray[np.int32]]:
+def _index_pairs(pairs: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> dict[str, Any]:
     return {
         "holdout_user": users.indices(pairs.get_column("user_id")).astype(np.int32),
         "holdout_item": items.indices(pairs.get_column("item_id")).astype(np.int32),
@@ -138,51 +154,69 @@ def _holdout_rule(
     if text == "last" or text.startswith("time:"):
         if not log.has_time:
             raise UsageError(
-                f"--holdout {text} needs times, and the log has no time column; name it with --time, "
-                "or use --holdout random"
+                f"--holdout {text} needs times, and the log has no time column; name it with "
+                "--time, or use --holdout random"
             )
         if text == "last":
             return {"rule": "last"}, None
-        return {"rule": "time", "cut": _cut(text.removeprefix("time:"), log.frame, behaviors[-1])}, None
+        cut = _cut(text.removeprefix("time:"), log.frame, behaviors[-1])
+        return {"rule": "time", "cut": cut}, None
     if not Path(text).exists():
         raise UsageError(f"--holdout {text}: no such file, and none of {', '.join(RULES)}")
     return {"rule": "file", "file": text}, _read_pairs(text, log, behaviors[-1], options)
 
 
 def _cut(text: str, frame: pl.DataFrame, target: str) -> int:
-    """The cut in milliseconds, from a date, a number of seconds or ms, or a share of target events."""
-    times = frame.filter(pl.col("behavior").cast(pl.String) == target).get_column("timestamp").sort()
+    """The cut in milliseconds: a date, a number of seconds or ms, or a share of target events."""
+    times = _of_behavior(frame, target).get_column("timestamp").sort()
     try:
         number = float(text)
     except ValueError:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise UsageError(
-                f"--holdout time:{text}: expected a date (time:2026-01-31), a unix time, or a share (time:0.9)"
-            ) from None
+            raise _unreadable(text) from None
         cut = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     else:
+        if not math.isfinite(number):
+            raise _unreadable(text)
         if 0 < number < 1:
             cut = int(times[int(number * len(times))])
         else:
             cut = int(number if number > 1e11 else number * 1000)
     if not (times[0] < cut <= times[-1]):
         first, last = (datetime.fromtimestamp(times[at] / 1000, UTC).isoformat() for at in (0, -1))
-        raise UsageError(f"--holdout time:{text}: the {target} events lie between {first} and {last}; cut inside")
+        raise UsageError(
+            f"--holdout time:{text}: the {target} events lie between {first} and {last}; cut inside"
+        )
     return cut
 
 
+def _unreadable(cut: str) -> UsageError:
+    return UsageError(
+        f"--holdout time:{cut}: expected a date (time:2026-01-31), a unix time, or a share (time:0.9)"
+    )
+
+
+def _of_behavior(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The events of one behaviour, without those that undo it."""
+    return frame.filter((pl.col("behavior").cast(pl.String) == name) & ~pl.col("undo"))
+
+
 def _read_pairs(text: str, log: EventLog, target: str, options: ReadOptions) -> pl.DataFrame:
-    held = read_events([text], options).frame.filter(pl.col("behavior").cast(pl.String) == target)
+    held = _of_behavior(read_events([text], options).frame, target)
     if held.height == 0:
         raise DataError(f"{text} holds no '{target}' event to hold out")
     for column in ("user_id", "item_id"):
         ours, theirs = log.frame.schema[column], held.schema[column]
         if ours != theirs:
-            raise DataError(f"{column} is {ours} in the log and {theirs} in {text}; ids must be of one type")
+            raise DataError(
+                f"{column} is {ours} in the log and {theirs} in {text}; ids must be of one type"
+            )
     return held.select("user_id", "item_id").unique(maintain_order=True)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: dict(value) if isinstance(value, Mapping) else value for key, value in options.items()}
+    return {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in options.items()
+    }

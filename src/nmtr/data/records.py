@@ -81,16 +81,21 @@ class CSR:
 
     def contains(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.bool_]:
         """For each given pair, whether it is in the set."""
-        wanted = np.asarray(rows, np.int64) * self.n_columns + np.asarray(columns, np.int64)
-        return _members(wanted, self.keys())
+        return _members(self._keys_of(rows, columns), self.keys())
 
     def without(self, rows: IntArray, columns: IntArray) -> CSR:
         """The set less the given pairs."""
         keys = self.keys()
-        gone = np.asarray(rows, np.int64) * self.n_columns + np.asarray(columns, np.int64)
+        gone = self._keys_of(rows, columns)
         keep = np.ones(len(keys), np.bool_)
         keep[np.searchsorted(keys, gone[_members(gone, keys)])] = False
         return CSR.from_keys(keys[keep], self.n_rows, self.n_columns)
+
+    def _keys_of(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.int64]:
+        """Keys of pairs; -1, which is in no set, where row or column is unknown (-1 or past the end)."""
+        rows, columns = np.asarray(rows, np.int64), np.asarray(columns, np.int64)
+        known = (rows >= 0) & (columns >= 0) & (columns < self.n_columns)
+        return np.where(known, rows * self.n_columns + columns, -1)
 
 
 def distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -104,7 +109,8 @@ def _members(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.
     if len(keys) == 0:
         return np.zeros(len(wanted), np.bool_)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return keys[at] == wanted
+    found: npt.NDArray[np.bool_] = keys[at] == wanted
+    return found
 
 
 def union(sets: Sequence[CSR]) -> CSR:
@@ -138,8 +144,8 @@ class Records:
 
     def histories(self, users: IntArray) -> Histories:
         """What these users have done, as a model may look at it when it scores."""
-        users = np.asarray(users, np.int64)
-        return Histories(users, tuple(each.take(users) for each in self.sets))
+        index = np.asarray(users, np.int64)
+        return Histories(index, tuple(each.take(index) for each in self.sets))
 
 
 @dataclass(frozen=True)

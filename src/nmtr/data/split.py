@@ -79,7 +79,11 @@ def default_protocol(data: Interactions) -> Protocol:
 
 
 def split(
-    data: Interactions, protocol: str | None = None, *, fold: Fold = "test", mask: Mask | None = None
+    data: Interactions,
+    protocol: str | None = None,
+    *,
+    fold: Fold = "test",
+    mask: Mask | None = None,
 ) -> Split:
     """Split a prepared data set.
 
@@ -98,7 +102,9 @@ def split(
         histories = train.histories(users)
         truth = CSR.from_pairs(np.arange(len(users)), items, len(users), data.n_items)
     if len(users) == 0:
-        raise DataError(f"no user has anything to hold out for {chosen} ({fold}): a user needs two target items")
+        raise DataError(
+            f"no user has anything to hold out for {chosen} ({fold}): a user needs two target items"
+        )
     masked = _masked(Records(train.behaviors, histories.items), mask, repurchase=data.repurchase)
     if mask != "none" and len(np.intersect1d(masked.keys(), truth.keys(), assume_unique=True)):
         raise AssertionError(f"a held-out pair is masked under {chosen}, mask {mask}")
@@ -145,7 +151,9 @@ def held_out_pairs(data: Interactions) -> tuple[npt.NDArray[np.int64], npt.NDArr
     return draw(data, data.records().target, salt)
 
 
-def draw(data: Interactions, target: CSR, salt: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def draw(
+    data: Interactions, target: CSR, salt: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """One target pair of each user who has at least two: the one whose hash is smallest."""
     users = target.row_of_each()
     values = mix(data.user_hash[users], data.item_hash[target.indices], salt=salt)
@@ -196,5 +204,7 @@ def _drop(
 ) -> Records:
     """Held-out pairs leave the target, and under `leak-free` every behaviour."""
     leaves: Callable[[int], bool] = lambda r: protocol == "leak-free" or r == len(records.sets) - 1  # noqa: E731
-    sets = tuple(each.without(users, items) if leaves(r) else each for r, each in enumerate(records.sets))
+    sets = tuple(
+        each.without(users, items) if leaves(r) else each for r, each in enumerate(records.sets)
+    )
     return replace(records, sets=sets)

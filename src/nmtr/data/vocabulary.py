@@ -46,7 +46,8 @@ class Vocabulary:
 
 def _series(ids: Sequence[object]) -> pl.Series:
     values = [each.item() if isinstance(each, np.generic) else each for each in ids]
-    if all(isinstance(each, int) and not isinstance(each, bool) for each in values):
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+    if whole and all(-(2**63) <= each < 2**63 for each in values):
         return pl.Series(values, dtype=pl.Int64)
     return pl.Series([None if each is None else str(each) for each in values], dtype=pl.String)
 
@@ -64,7 +65,9 @@ def hash_ids(ids: pl.Series) -> npt.NDArray[np.uint64]:
     return (head & ~np.uint64(1)) | (parts["tail"].astype(np.uint64) & np.uint64(1))
 
 
-def mix(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64], *, salt: int) -> npt.NDArray[np.uint64]:
+def mix(
+    a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64], *, salt: int
+) -> npt.NDArray[np.uint64]:
     """Hash of two hashes and a salt (the finaliser of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         x = a ^ (b * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64((salt * 0xD1342543DE82EF95) % 2**64)

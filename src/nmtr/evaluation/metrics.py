@@ -53,7 +53,9 @@ def ndcg(ranks: npt.NDArray[np.int64], indptr: npt.NDArray[np.int64], k: int) ->
     return _sum(gains, indptr) / ideal[np.minimum(np.diff(indptr), k) - 1]
 
 
-def reciprocal_rank(ranks: npt.NDArray[np.int64], indptr: npt.NDArray[np.int64], k: int) -> FloatArray:
+def reciprocal_rank(
+    ranks: npt.NDArray[np.int64], indptr: npt.NDArray[np.int64], k: int
+) -> FloatArray:
     """(U,) 1 / rank of the first true item, 0 where it is past k."""
     best = np.minimum.reduceat(ranks, indptr[:-1])
     return np.where(best <= k, 1.0 / best, 0.0)

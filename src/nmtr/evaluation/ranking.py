@@ -17,7 +17,9 @@ BLOCK_CELLS = 4_000_000  # users x items scored at once: 16 MB of float32
 Progress = Callable[[int, int], None]
 
 
-def ranks(model: Model, evaluation: Evaluation, *, progress: Progress | None = None) -> npt.NDArray[np.int64]:
+def ranks(
+    model: Model, evaluation: Evaluation, *, progress: Progress | None = None
+) -> npt.NDArray[np.int64]:
     """(truths,) the rank, from 1, of each held-out item among all unmasked items.
 
     Ties stand before it, so that a constant score ranks last; other held-out items of the same user
@@ -82,7 +84,9 @@ def top(
     return items, values, levels
 
 
-def _top_rows(scores: Tensor, k: int, order: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def _top_rows(
+    scores: Tensor, k: int, order: Tensor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Top k of each row, equal scores by `order`, those that tie at the edge of the k included."""
     least = scores.topk(k, dim=1).values[:, -1:]
     values = np.empty((len(scores), k), np.float32)
@@ -97,7 +101,9 @@ def _top_rows(scores: Tensor, k: int, order: Tensor) -> tuple[npt.NDArray[np.flo
 
 
 @torch.inference_mode()
-def _levels(model: Model, histories: Histories, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def _levels(
+    model: Model, histories: Histories, columns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
     """(B, R, k) scores of every behaviour for each user's own items (B, k)."""
     scores = model.score_behaviors(model.encode(histories), histories)
     chosen = torch.from_numpy(columns).to(scores.device)[:, None].expand(-1, scores.shape[1], -1)
@@ -106,7 +112,9 @@ def _levels(model: Model, histories: Histories, columns: npt.NDArray[np.int64]) 
 
 
 @torch.inference_mode()
-def score_blocks(model: Model, histories: Histories, mask: CSR) -> Iterator[tuple[int, int, Tensor]]:
+def score_blocks(
+    model: Model, histories: Histories, mask: CSR
+) -> Iterator[tuple[int, int, Tensor]]:
     """(start, stop, scores (stop - start, N)) with masked items at minus infinity."""
     model.eval()
     step = max(1, BLOCK_CELLS // model.shape.n_items)

@@ -42,7 +42,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         rows = self.user.shape
-        if self.item.shape != rows or self.target.shape != self.weight.shape or self.target.shape[:1] != rows:
+        if (
+            self.item.shape != rows
+            or self.target.shape != self.weight.shape
+            or self.target.shape[:1] != rows
+        ):
             raise ValueError(
                 "a batch needs user (B,), item (B,), target (B, R), weight (B, R); got "
                 f"{tuple(rows)}, {tuple(self.item.shape)}, {tuple(self.target.shape)}, {tuple(self.weight.shape)}"
@@ -52,7 +56,9 @@ class Batch:
         return len(self.user)
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(each.to(device) for each in (self.user, self.item, self.target, self.weight)))
+        return Batch(
+            *(each.to(device) for each in (self.user, self.item, self.target, self.weight))
+        )
 
 
 class Model(nn.Module):
@@ -80,7 +86,9 @@ class Model(nn.Module):
         """(B, E) what the model knows of each user, once for any number of items."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
-    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
         """(B, R, N) logits of each behaviour for all items, or for the `items` (N,) given."""
         raise TypeError(f"{type(self).__name__} does not define score_behaviors")
 
@@ -99,4 +107,6 @@ class Model(nn.Module):
             )
         highest = int(histories.users.max(initial=-1))
         if highest >= self.shape.n_users:
-            raise ValueError(f"user index {highest} is not below the model's {self.shape.n_users} users")
+            raise ValueError(
+                f"user index {highest} is not below the model's {self.shape.n_users} users"
+            )

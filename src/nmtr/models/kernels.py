@@ -34,13 +34,18 @@ class GMFCascadeLoss(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         user, item, bias, h, users, items, target, weight, lambdas, kind, l2 = inputs
         loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad = gmf_cascade(
-            *(each.detach().numpy() for each in (user, item, bias, h, users, items, target, weight, lambdas)),
+            *(
+                each.detach().numpy()
+                for each in (user, item, bias, h, users, items, target, weight, lambdas)
+            ),
             KINDS[kind],
             np.float32(l2),
         )
         ctx.shapes = (user.shape, item.shape, bias.shape)
         ctx.rows = (torch.from_numpy(user_rows), torch.from_numpy(item_rows))
-        ctx.grads = tuple(torch.from_numpy(each) for each in (user_grad, item_grad, bias_grad, h_grad))
+        ctx.grads = tuple(
+            torch.from_numpy(each) for each in (user_grad, item_grad, bias_grad, h_grad)
+        )
         return torch.tensor(loss, dtype=torch.float32)
 
     @staticmethod
@@ -48,7 +53,9 @@ class GMFCascadeLoss(torch.autograd.Function):
         (outer,) = outputs
         users, items = ctx.rows
         user_grad, item_grad, bias_grad, h_grad = (outer * each for each in ctx.grads)
-        tables = zip((users, items, items), (user_grad, item_grad, bias_grad), ctx.shapes, strict=True)
+        tables = zip(
+            (users, items, items), (user_grad, item_grad, bias_grad), ctx.shapes, strict=True
+        )
         sparse = [sparse_rows(rows, values, shape) for rows, values, shape in tables]
         return (*sparse, h_grad, *[None] * 7)
 
@@ -99,7 +106,11 @@ def gmf_cascade(
             elif r and kind == 2:
                 g[r] *= np.float32(0.5)
                 g[r - 1] += g[r]
-        gp, gq, gb = user_grad[user_slot[users[b]]], item_grad[item_slot[items[b]]], bias_grad[item_slot[items[b]]]
+        gp, gq, gb = (
+            user_grad[user_slot[users[b]]],
+            item_grad[item_slot[items[b]]],
+            bias_grad[item_slot[items[b]]],
+        )
         decay = l2 * share
         for r in range(top + 1):
             gb[r] += g[r]

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Model, Shape
-from nmtr.models.kernels import GMFCascadeLoss
 from nmtr.models.embeddings import take_rows
+from nmtr.models.kernels import GMFCascadeLoss
 from nmtr.models.losses import link, weighted_log_loss
 from nmtr.models.units import ACTIVATIONS, make_unit
 
@@ -51,15 +51,23 @@ class Config:
         if self.cascade not in ("probability", "logit", "none"):
             raise ValueError(f"cascade: expected probability, logit or none, got {self.cascade!r}")
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+            raise ValueError(
+                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
+            )
         if self.embedding < 1 or not self.layers or min(self.layers) < 1:
-            raise ValueError(f"embedding and layers must be positive, got {self.embedding} and {self.layers}")
+            raise ValueError(
+                f"embedding and layers must be positive, got {self.embedding} and {self.layers}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
         if self.l2 < 0 or self.init_std <= 0:
-            raise ValueError(f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}")
+            raise ValueError(
+                f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}"
+            )
         if self.lambdas and (min(self.lambdas) < 0 or sum(self.lambdas) <= 0):
-            raise ValueError(f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}")
+            raise ValueError(
+                f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}"
+            )
 
 
 class NMTR(Model):
@@ -76,8 +84,12 @@ class NMTR(Model):
                 f"{', '.join(shape.behaviors)}, got {len(config.lambdas)}"
             )
         self.kind: str = config.cascade
-        self.user = nn.Parameter(torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std))
-        self.item = nn.Parameter(torch.empty(shape.n_items, config.embedding).normal_(0, config.init_std))
+        self.user = nn.Parameter(
+            torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std)
+        )
+        self.item = nn.Parameter(
+            torch.empty(shape.n_items, config.embedding).normal_(0, config.init_std)
+        )
         self.bias = nn.Parameter(torch.zeros(shape.n_items, shape.n_behaviors))
         sizes = (config.embedding, config.layers, config.activation, config.dropout)
         self.units = nn.ModuleList(make_unit(config.unit, *sizes) for _ in shape.behaviors)
@@ -90,7 +102,9 @@ class NMTR(Model):
         levels = self._pair_levels(user, item, torch.full_like(user, self.shape.n_behaviors))
         return torch.stack([logits for _, logits in levels], 1)
 
-    def _pair_levels(self, user: Tensor, item: Tensor, depth: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _pair_levels(
+        self, user: Tensor, item: Tensor, depth: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """For each behaviour r, the rows of depth (B,) > r and their logits; most rows need few."""
         users, u = torch.unique(user, return_inverse=True)
         items, i = torch.unique(item, return_inverse=True)
@@ -106,7 +120,11 @@ class NMTR(Model):
         return levels
 
     def loss(self, batch: Batch) -> Tensor:
-        if self.config.unit == "gmf" and self.user.is_cpu and not (self.config.dropout and self.training):
+        if (
+            self.config.unit == "gmf"
+            and self.user.is_cpu
+            and not (self.config.dropout and self.training)
+        ):
             return self._fused_loss(batch)
         return self.plain_loss(batch)
 
@@ -133,7 +151,11 @@ class NMTR(Model):
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
         total = self.user.new_zeros(())
-        for table, index in ((self.user, batch.user), (self.item, batch.item), (self.bias, batch.item)):
+        for table, index in (
+            (self.user, batch.user),
+            (self.item, batch.item),
+            (self.bias, batch.item),
+        ):
             rows, times = torch.unique(index, return_counts=True)
             total = total + (take_rows(table, rows).square().sum(1) * times).sum()
         return total
@@ -145,7 +167,9 @@ class NMTR(Model):
         rows = self.user[users.clamp(min=0)]
         return torch.where((users >= 0)[:, None], rows, self.user.mean(0))
 
-    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
         return torch.stack(list(self._levels(state, items)), 1)
 
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:

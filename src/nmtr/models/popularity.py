@@ -34,7 +34,9 @@ class Popularity(Model):
         self.check_histories(histories)
         return torch.zeros(len(histories), 0, device=self.counts.device)
 
-    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
         counts = self.counts if items is None else self.counts[:, items]
         return counts.expand(len(histories), *counts.shape)
 

@@ -26,7 +26,9 @@ class Replay(Popularity):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)  # type: ignore[arg-type]  # both configs are empty
 
-    def score_behaviors(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
         scores = self.counts.repeat(len(histories), 1, 1)
         for r in range(1, self.shape.n_behaviors):
             below = histories.items[r - 1]

@@ -36,13 +36,17 @@ class Tower(nn.Module):
     U + N rows of it instead of U * N, and pairs for the rows that they share once.
     """
 
-    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+    def __init__(
+        self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
+    ) -> None:
         super().__init__()
         self.first_p = nn.Linear(embedding, layers[0])
         self.first_q = nn.Linear(embedding, layers[0], bias=False)
         self.activate = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
-        self.rest = nn.ModuleList(nn.Linear(a, b) for a, b in zip(layers[:-1], layers[1:], strict=True))
+        self.rest = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(layers[:-1], layers[1:], strict=True)
+        )
         bound = (6 / (2 * embedding + layers[0])) ** 0.5  # Glorot over the concatenated input
         for each in (self.first_p, self.first_q):
             nn.init.uniform_(each.weight, -bound, bound)
@@ -75,7 +79,9 @@ class Tower(nn.Module):
 class MLP(nn.Module):
     """h . tower([p, q])."""
 
-    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+    def __init__(
+        self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
+    ) -> None:
         super().__init__()
         self.tower = Tower(embedding, layers, activation, dropout)
         self.h = nn.Parameter(torch.empty(layers[-1]).uniform_(-1, 1) * layers[-1] ** -0.5)
@@ -91,7 +97,9 @@ class MLP(nn.Module):
 class NeuMF(nn.Module):
     """h . [p * q, tower([p, q])]: the two towers joined by a last layer, over shared embeddings."""
 
-    def __init__(self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> None:
+    def __init__(
+        self, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
+    ) -> None:
         super().__init__()
         self.gmf = GMF(embedding)
         self.mlp = MLP(embedding, layers, activation, dropout)
@@ -104,7 +112,9 @@ class NeuMF(nn.Module):
         return self.gmf.block(p, q) + self.mlp.block(p, q)
 
 
-def make_unit(name: str, embedding: int, layers: tuple[int, ...], activation: str, dropout: float) -> nn.Module:
+def make_unit(
+    name: str, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
+) -> nn.Module:
     """A unit by its name; raises ValueError for an unknown one."""
     if name == "gmf":
         return GMF(embedding)

@@ -115,7 +115,9 @@ class Adam(Optimizer):
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD}
 
 
-def make_optimizer(name: str, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float) -> Optimizer:
+def make_optimizer(
+    name: str, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float
+) -> Optimizer:
     """An optimiser by name; raises UsageError for an unknown one."""
     if name not in OPTIMIZERS:
         raise UsageError(f"unknown optimizer '{name}'; one of {', '.join(OPTIMIZERS)}")
@@ -124,7 +126,12 @@ def make_optimizer(name: str, parameters: Iterable[tuple[str, nn.Parameter]], *,
 
 @numba.njit(cache=True, fastmath=True)
 def adagrad_rows(
-    table: Floats, squares: Floats, rows: npt.NDArray[np.int64], grads: Floats, rate: float, eps: float
+    table: Floats,
+    squares: Floats,
+    rows: npt.NDArray[np.int64],
+    grads: Floats,
+    rate: float,
+    eps: float,
 ) -> None:
     """Adagrad on the rows that have a gradient, in one pass, in place."""
     rate32, eps32 = np.float32(rate), np.float32(eps)

@@ -36,7 +36,13 @@ class Sampler:
 
     @classmethod
     def from_records(
-        cls, records: Records, *, negatives: tuple[int, ...], rule: NegativeRule, batch_size: int, seed: int
+        cls,
+        records: Records,
+        *,
+        negatives: tuple[int, ...],
+        rule: NegativeRule,
+        batch_size: int,
+        seed: int,
     ) -> Sampler:
         """negatives: one count per behaviour, or one for all; batch_size: recorded pairs a batch."""
         pairs = LabelledPairs.from_records(records)
@@ -62,7 +68,11 @@ class Sampler:
         for step in range(self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
             chosen = chosen[np.argsort(users[chosen], kind="stable")]  # a user's rows meet in cache
-            seed = int(np.random.SeedSequence((self.seed, number, step, rank)).generate_state(1, np.uint64)[0])
+            seed = int(
+                np.random.SeedSequence((self.seed, number, step, rank)).generate_state(
+                    1, np.uint64
+                )[0]
+            )
             rows = draw(
                 chosen, users, set_.indptr, set_.indices, self.pairs.bits, set_.n_columns,
                 counts, self.rule == "unseen", np.uint64(seed),

@@ -1,0 +1,5 @@
+"""python -m nmtr."""
+
+from nmtr.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from nmtr import __version__
+from nmtr.errors import NmtrError
+
+EPILOGUE = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Add --debug to any command for a traceback."
+
+app = App(
+    name="nmtr",
+    version=__version__,
+    help="Recommendations that learn from everything users do: view, cart, buy.",
+    help_epilogue=EPILOGUE,
+)
+app.command("nmtr.cli.demo:demo", name="demo")
+app.command("nmtr.cli.logs:simulate", name="simulate")
+app.command("nmtr.cli.logs:prepare", name="prepare")
+app.command("nmtr.cli.logs:audit", name="audit")
+app.command("nmtr.cli.runs:train", name="train")
+app.command("nmtr.cli.runs:evaluate", name="evaluate")
+app.command("nmtr.cli.runs:recommend", name="recommend")
+data = App(name="data", help="Named public data sets.")
+data.command("nmtr.cli.logs:get", name="get")
+app.command(data)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    debug = "--debug" in arguments
+    words = [each for each in arguments if each != "--debug"]
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value", error_console=errors)
+    except CycloptsError as error:
+        if debug:
+            raise
+        errors.print(f"nmtr: {error}", style="red", markup=False)
+        errors.print("See nmtr --help, or nmtr COMMAND --help.", markup=False)
+        return 2
+    except NmtrError as error:
+        if debug:
+            raise
+        errors.print(f"nmtr: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        errors.print("nmtr: interrupted; nothing half-written is left. The same command goes on where a run stopped.")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except (OSError, MemoryError) as error:
+        if debug:
+            raise
+        errors.print(f"nmtr: {type(error).__name__}: {error}", style="red", markup=False)
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Entry point of the `nmtr` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""Commands on logs: simulate, prepare, audit, data get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from nmtr.cli.show import bar, console, emit_json, mapping, words
+
+
+def simulate(
+    out: Path,
+    /,
+    *,
+    users: int = 2000,
+    items: int = 800,
+    events: int = 200_000,
+    days: int = 60,
+    seed: int = 0,
+) -> None:
+    """Simulate a shop with a true funnel, its truth beside it.
+
+    Parameters
+    ----------
+    out
+        folder to write: events-*.parquet, items.parquet, users.parquet, truth/.
+    users
+        how many users.
+    items
+        how many items.
+    events
+        about how many events.
+    days
+        how many days the log covers.
+    seed
+        the same seed gives the same shop.
+    """
+    from nmtr.data.simulator import SimulatorConfig
+    from nmtr.data.simulator import simulate as run
+
+    config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed)
+    with bar("simulate") as progress:
+        run(config, out, progress=progress)
+    console.print(f"Simulated shop in {out}. Next: nmtr prepare {out} --behaviors view,cart,buy --out DATA", markup=False)
+
+
+def prepare(
+    sources: Annotated[list[str], Parameter(consume_multiple=True)],
+    /,
+    *,
+    behaviors: str,
+    out: Path,
+    holdout: str = "auto",
+    user: str | None = None,
+    item: str | None = None,
+    behavior: str | None = None,
+    time: str | None = None,
+    columns: str | None = None,
+    delimiter: str | None = None,
+    map: str | None = None,
+    undo: str | None = None,
+    unknown: Literal["error", "drop"] = "error",
+    malformed: Literal["error", "drop"] = "error",
+    cap: int | None = None,
+    time_unit: Literal["s", "ms", "us", "iso"] | None = None,
+    repurchase: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """Turn event logs into a prepared data set.
+
+    Parameters
+    ----------
+    sources
+        files, folders or globs: CSV, TSV, JSON lines, Parquet; .gz and .zst too.
+    behaviors
+        ordered, the target last: view,cart,buy; or `auto` to have an order proposed.
+    out
+        folder to write.
+    holdout
+        random, last, time:2026-01-31, time:0.9, a file of held-out pairs, or auto.
+    user
+        the user column, if it has no usual name.
+    item
+        the item column.
+    behavior
+        the behaviour column.
+    time
+        the time column.
+    columns
+        names for a file without a header, comma-separated.
+    delimiter
+        the field delimiter, if it is not to be guessed; `tab` for a tab.
+    map
+        rename behaviour values: transaction=buy,addtocart=cart.
+    undo
+        values that undo a behaviour: cart=remove_from_cart.
+    unknown
+        what to do with behaviours not named.
+    malformed
+        what to do with rows that cannot be read.
+    cap
+        drop users with more events than this (bots).
+    time_unit
+        the unit of the times, if it is not to be guessed.
+    repurchase
+        an item that was bought may be recommended again.
+    seed
+        of the random hold-out.
+    force
+        replace a prepared data set.
+    json
+        print the manifest as JSON.
+    """
+    from nmtr.data.events import ReadOptions, read_events
+    from nmtr.data.prepare import prepare as build
+
+    named = None if behaviors == "auto" else words(behaviors)
+    options = ReadOptions(
+        user=user, item=item, behavior=behavior, time=time, columns=words(columns) or None,
+        delimiter=delimiter, rename=mapping(map), undo=mapping(undo), behaviors=named,
+        unknown=unknown, malformed=malformed, cap=cap, time_unit=time_unit,
+    )  # fmt: skip
+    if not force and out.exists():
+        from nmtr.errors import UsageError
+
+        raise UsageError(f"{out} exists already; add --force to replace a prepared data set, or name another folder")
+    log = read_events(sources, options)
+    order = named or _propose(log.frame, quiet=json)
+    data = build(log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options)
+    data.save(out, force=force)
+    if json:
+        emit_json(data.manifest)
+        return
+    dropped = log.report.dropped
+    for note in log.report.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(
+        f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"
+        + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count),
+        markup=False,
+    )
+    counts = ", ".join(f"{count:,} {name}" for name, count in data.manifest["events_per_behavior"].items())
+    console.print(f"{data.n_users:,} users x {data.n_items:,} items; events: {counts}; hold-out: {data.holdout['rule']}")
+    console.print(f"Prepared in {out}. Next: nmtr audit {out}", markup=False)
+
+
+def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
+    """An order from the data, with its reasons; refuses to go on where it is unsure."""
+    import polars as pl
+
+    from nmtr.data.ordering import propose_order
+    from nmtr.errors import UsageError
+
+    if not isinstance(frame, pl.DataFrame):
+        raise AssertionError("a log's frame is a Polars frame")
+    proposal = propose_order(frame)
+    order = ",".join(proposal.behaviors)
+    if not proposal.sure:
+        reasons = " ".join(proposal.why)
+        raise UsageError(f"--behaviors auto is not sure of the order {order}. {reasons} Say it: --behaviors {order}")
+    if not quiet:
+        console.print(f"behaviours: {order}", markup=False)
+        for reason in proposal.why:
+            console.print(f"  {reason}", markup=False)
+    return tuple(proposal.behaviors)
+
+
+def audit(data: Path, /, *, json: bool = False) -> None:
+    """Say what the data are: counts, nesting, leakage, shift, and the protocol to use.
+
+    Parameters
+    ----------
+    data
+        a prepared data set.
+    json
+        print as JSON.
+    """
+    from nmtr.data.audit import audit as inspect
+    from nmtr.data.audit import render
+    from nmtr.data.interactions import load
+
+    found = inspect(load(data))
+    if json:
+        emit_json(found.to_json())
+    else:
+        console.print(render(found))
+
+
+def get(name: str, /, *, out: Path, base_url: str | None = None) -> None:
+    """Download a named public data set and verify it.
+
+    Parameters
+    ----------
+    name
+        beibei, tmall or retailrocket (otto and retailrocket-raw: says where to get them).
+    out
+        folder to write: events.parquet and test.parquet.
+    base_url
+        a mirror of raw.githubusercontent.com.
+    """
+    from nmtr.cli.show import bar as show
+    from nmtr.data.datasets import get as fetch
+
+    with show(f"get {name}") as progress:
+        fetch(name, out, base_url=base_url, progress=lambda _, done, of: progress(done, of))
+    command = f"nmtr prepare {out}/events.parquet --behaviors view,cart,buy --holdout {out}/test.parquet --out DATA"
+    console.print(f"{name} in {out}. Next: {command}", markup=False)

@@ -1,0 +1,58 @@
+"""What the commands share: consoles, progress bars, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+
+def emit_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON document to standard output."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """A comma-separated option."""
+    return tuple(each.strip() for each in (text or "").split(",") if each.strip())
+
+
+def mapping(text: str | None) -> dict[str, str]:
+    """A comma-separated option of NAME=VALUE."""
+    from nmtr.options import parse_assignments
+
+    return parse_assignments(words(text))
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with time left; call what it gives with (done, of)."""
+    with _progress() as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[str, int, int, int, float], None]]:
+    """A progress bar for training: the phase, the epoch, its steps, the loss."""
+    with _progress() as progress:
+        task = progress.add_task("train", total=None)
+
+        def report(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
+            if step % 16 == 0 or step == steps:
+                title = f"{phase}, epoch {epoch}, loss {loss:.4f}"
+                progress.update(task, description=title, completed=step, total=steps)
+
+        yield report
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=notes, transient=True)

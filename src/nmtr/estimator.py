@@ -1,0 +1,122 @@
+"""The library's front: fit, recommend, evaluate, save, load, in scikit-learn manners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from nmtr.data.events import ReadOptions, from_frame
+from nmtr.data.interactions import Interactions
+from nmtr.data.prepare import prepare
+from nmtr.data.split import split
+from nmtr.errors import NmtrError, UsageError
+from nmtr.evaluation.report import baselines, evaluate, to_json
+from nmtr.files import replace_folder
+from nmtr.models import nmtr as model_file
+from nmtr.options import build
+from nmtr.serving.recommender import Recommender
+from nmtr.training.run import Run, Settings, execute, open_run
+from nmtr.training.trainer import Training
+
+
+def interactions(
+    events: Any,
+    behaviors: Sequence[str],
+    *,
+    holdout: str | Path = "auto",
+    repurchase: bool = False,
+    options: ReadOptions | None = None,
+) -> Interactions:
+    """Prepare a frame of events (Polars, pandas, or a mapping of NumPy columns) for fitting.
+
+    events: one row each, columns found by their usual names (user_id, item_id, behavior,
+    timestamp). behaviors: ordered, the target last. holdout: as `nmtr prepare --holdout`.
+    Raises DataError where the events cannot be read as promised.
+    """
+    frame = events if isinstance(events, pl.DataFrame | pl.LazyFrame) else pl.DataFrame(events)
+    chosen = options or ReadOptions(behaviors=tuple(behaviors))
+    return prepare(
+        from_frame(frame, chosen), behaviors=behaviors, holdout=holdout, repurchase=repurchase, options=chosen
+    )
+
+
+class NMTR:
+    """The cascade of behaviours (Gao et al., ICDE 2019) as an estimator.
+
+    Options are those of the model (unit, cascade, embedding, layers, ...) and of training
+    (learning_rate, epochs, seed, ...), by keyword; `get_params` lists them with their values.
+    Fitting chooses the number of epochs on validation and fits again on all but test.
+    """
+
+    def __init__(self, *, protocol: str = "", **params: Any) -> None:
+        of_training = {each.name for each in fields(Training)}
+        mine = {name: value for name, value in params.items() if name not in of_training}
+        self._config = build(model_file.Config, mine, where="NMTR")
+        self._training = build(
+            Training, {name: value for name, value in params.items() if name in of_training}, where="NMTR"
+        )
+        self._options = mine
+        self._protocol = protocol
+        self.run_: Run | None = None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every option and its value."""
+        values = {each.name: getattr(self._config, each.name) for each in fields(model_file.Config)}
+        values |= {each.name: getattr(self._training, each.name) for each in fields(Training)}
+        return values | {"protocol": self._protocol}
+
+    def set_params(self, **params: Any) -> NMTR:
+        """Change options before fitting."""
+        fresh = NMTR(**{**self.get_params(), **params})
+        self.__dict__.update(fresh.__dict__)
+        return self
+
+    def fit(self, data: Interactions, y: None = None) -> NMTR:
+        """Learn from prepared interactions; returns self."""
+        settings = Settings("nmtr", self._protocol, self._options, self._training)
+        self.run_ = execute(data, settings)
+        return self
+
+    def recommend(self, users: Sequence[object] | pl.Series, *, k: int = 20, **how: Any) -> pl.DataFrame:
+        """The best k items of each user (Recommender.recommend)."""
+        run = self._fitted()
+        return Recommender(run.model, run.data, run.calibration).recommend(users, k=k, **how)
+
+    def evaluate(self, *, fold: str = "test") -> Mapping[str, Any]:
+        """Metrics by slice with intervals, popularity and replay beside them, the protocol in words.
+
+        fold: `test`, which must choose nothing (log that you read it), or `validation`; for the
+        latter this model has seen the validation pairs, so only baselines are meaningful there.
+        """
+        run = self._fitted()
+        parts = split(run.data, run.settings.protocol, fold="validation" if fold == "validation" else "test")
+        return to_json([evaluate(run.model, parts, name="nmtr"), *baselines(parts)], parts)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator and its data to a folder (no pickle)."""
+        run = self._fitted()
+        from nmtr.training.run import save_run
+
+        with replace_folder(Path(path)) as folder:
+            run.data.save(folder / "data")
+            save_run(run, folder)
+
+    @classmethod
+    def load(cls, path: str | Path) -> NMTR:
+        """Open what `save` wrote; raises UsageError or DamagedError."""
+        run = open_run(Path(path), data=Path(path) / "data")
+        if run.settings.model not in ("nmtr", "nmtr-gmf", "nmtr-mlp", "nmtr-neumf"):
+            raise UsageError(f"{path} holds a {run.settings.model}, not an NMTR")
+        training = {each.name: getattr(run.settings.training, each.name) for each in fields(Training)}
+        found = cls(protocol=run.settings.protocol, **run.settings.options, **training)
+        found.run_ = run
+        return found
+
+    def _fitted(self) -> Run:
+        if self.run_ is None:
+            raise NmtrError("this NMTR is not fitted yet; call fit(interactions) first")
+        return self.run_
