@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 
 from nmtr.data.events import ReadOptions, from_frame
 from nmtr.data.interactions import Interactions
+from nmtr.data.interactions import load as load_data
 from nmtr.data.prepare import prepare
 from nmtr.data.split import split
 from nmtr.errors import NmtrError, UsageError
@@ -19,7 +20,7 @@ from nmtr.files import replace_folder
 from nmtr.models import nmtr as model_file
 from nmtr.options import build
 from nmtr.serving.recommender import Recommender
-from nmtr.training.run import Run, Settings, execute, open_run
+from nmtr.training.run import Run, Settings, execute, open_run, save_run
 from nmtr.training.trainer import Training
 
 
@@ -99,16 +100,14 @@ class NMTR:
     def save(self, path: str | Path) -> None:
         """Write the fitted estimator and its data to a folder (no pickle)."""
         run = self._fitted()
-        from nmtr.training.run import save_run
-
         with replace_folder(Path(path)) as folder:
             run.data.save(folder / "data")
-            save_run(run, folder)
+            save_run(replace(run, data=load_data(folder / "data")), folder)
 
     @classmethod
     def load(cls, path: str | Path) -> NMTR:
         """Open what `save` wrote; raises UsageError or DamagedError."""
-        run = open_run(Path(path), data=Path(path) / "data")
+        run = open_run(Path(path))
         if run.settings.model not in ("nmtr", "nmtr-gmf", "nmtr-mlp", "nmtr-neumf"):
             raise UsageError(f"{path} holds a {run.settings.model}, not an NMTR")
         training = {each.name: getattr(run.settings.training, each.name) for each in fields(Training)}

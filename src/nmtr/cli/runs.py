@@ -149,7 +149,7 @@ def evaluate(
     else:
         from nmtr.evaluation.report import table
 
-        console.print(table(report))
+        console.print(table(report, width=console.width))
         console.print(f"Per-user values and the report are in {run}.", markup=False)
 
 
@@ -198,7 +198,7 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
         marks = "  ".join(f"{name} {each[name]:.4f}" for name in sorted(each) if "@" in name)
         chosen = "  <- chosen" if each["epoch"] == opened.epochs else ""
         console.print(f"{opened.settings.model} epoch {each['epoch']:>3}  loss {each['loss']:.4f}  {marks}{chosen}", markup=False)
-    console.print(table(report))
+    console.print(table(report, width=console.width))
     console.print(f'The test is read with: nmtr evaluate {path} --test --why "REASON"', markup=False)
 
 

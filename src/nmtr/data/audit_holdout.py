@@ -6,6 +6,7 @@ Letters: P held-out pairs, M users, N items, R behaviours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ class HeldOut:
     own: tuple[CSR, ...]
     train: Records
 
+    @cached_property
     def found(self) -> BoolArray:
         """(R - 1, P) whether each pair is recorded under each auxiliary behaviour."""
         found = np.zeros((len(self.own) - 1, len(self.items)), np.bool_)
@@ -48,9 +50,10 @@ class HeldOut:
             found[r] = each.contains(self.row, self.items)
         return found
 
+    @cached_property
     def slices(self) -> dict[str, BoolArray]:
         """Each slice that has pairs, as a (P,) selection."""
-        found, names = self.found(), self.train.behaviors
+        found, names = self.found, self.train.behaviors
         funnel = np.logical_or.reduce(found, axis=0)
         chosen: dict[str, BoolArray] = {"all": np.ones(len(self.items), np.bool_)}
         if len(found):
@@ -102,8 +105,8 @@ def describe(held: HeldOut, records: Records) -> HeldOutFigures:
         rule=held.rule,
         users=len(np.unique(held.users)),
         pairs=len(held.items),
-        slices={name: int(each.sum()) for name, each in held.slices().items()},
-        held_out_in=dict(zip(names, map(_share, held.found()), strict=True)),
+        slices={name: int(each.sum()) for name, each in held.slices.items()},
+        held_out_in=dict(zip(names, map(_share, held.found), strict=True)),
         trained_in=dict(zip(names, map(_share, both), strict=True)),
         in_target=int(np.sum(in_target)),
         cold_items=_share(np.asarray(seen_items)[held.items] == 0),
@@ -126,7 +129,7 @@ def id_order(data: Interactions, held: HeldOut) -> IdOrder | Skipped:
     highest[filled] = np.maximum.reduceat(ids[target.indices], target.indptr[filled])
     lowest[filled] = np.minimum.reduceat(ids[target.indices], target.indptr[filled])
     mine = ids[held.items]
-    chosen = {name: each & usable for name, each in held.slices().items()}
+    chosen = {name: each & usable for name, each in held.slices.items()}
     chosen = {name: each for name, each in chosen.items() if each.any()}
     return IdOrder(
         users={name: len(np.unique(held.row[each])) for name, each in chosen.items()},
@@ -140,7 +143,7 @@ def marginal(held: HeldOut) -> Marginal | Skipped:
     """Rank by what item totals look like once the held-out pairs are gone."""
     if len(held.own) < 2:
         return Skipped("there is no auxiliary behaviour whose totals could tell")
-    slices = held.slices()
+    slices = held.slices
     removed = held.removed()
     below, target = (each.column_counts() for each in removed.train.sets[-2:])
     seen = union(removed.own)

@@ -107,7 +107,7 @@ def _leaks(audit: Audit) -> Iterator[RenderableType]:
             for name, n in ids.users.items()
         ]
         head = ("slice", "users", "above", "below", "by chance")
-        yield _table("Id order: held-out id against the user's training ids", head, rows)
+        yield _table("Held-out id against training ids", head, rows)
     else:
         yield _skipped("Id order", ids)
     if isinstance(totals, Marginal):
@@ -116,9 +116,9 @@ def _leaks(audit: Audit) -> Iterator[RenderableType]:
             for name, hit in totals.by_totals.items()
         ]
         target = audit.volumes[-1].name
-        head = ("slice", f"{totals.below} - {target}", "popularity", "error of difference")
+        columns = ("slice", f"{totals.below} - {target}", "popularity", "error of difference")
         title = f"HR@{totals.cutoff} by item totals, held-out pairs removed"
-        yield _table(title, head, hits)
+        yield _table(title, columns, hits)
     else:
         yield _skipped("Marginal leakage", totals)
     yield _shift(moved) if isinstance(moved, Shift) else _skipped("Popularity shift", moved)

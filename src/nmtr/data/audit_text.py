@@ -18,7 +18,8 @@ SURE = 3.0  # standard errors from which a difference is called one
 APART = 0.1  # shares that lie further apart are called different
 FEW = 100  # held-out pairs below which a figure is called uncertain
 CROWDED = 0.05  # share of events at one instant that real clocks do not make
-UNORDERED = 0.2
+UNORDERED = 0.2  # share of events without an order among their user's
+MOVED = 1.5  # factor between a test and a draw from training that sampling does not make
 
 
 def recommend(audit: Audit) -> tuple[str, str]:
@@ -101,7 +102,11 @@ def _funnel(held: HeldOutFigures, target: str) -> Iterator[str]:
     if not funnel:
         yield f"No held-out {target} pair has an auxiliary record: none leaks through the funnel."
     else:
-        (name, share), *others = nearest_first
+        # The nearest behaviour is the one to tell of, unless a lower one gives much more away.
+        most = max(held.held_out_in.values())
+        leading = next(each for each in nearest_first if each[1] > most / 2)
+        others = [each for each in nearest_first if each is not leading]
+        name, share = leading
         also = "".join(f", {percent(each)} in {other}" for other, each in others)
         yield (
             f"{percent(share)} of the held-out {target} pairs are in the user's own {name} "
@@ -117,7 +122,7 @@ def _unlike(held: HeldOutFigures, target: str) -> Iterator[str]:
         share = held.held_out_in[name]
         if abs(trained - share) <= APART:
             continue
-        removed = "" if share else " (they were removed, so its other items are certain negatives)"
+        removed = "" if share else f" (removed there, so the other {name} items are sure negatives)"
         yield (
             f"{percent(trained)} of the training {target} pairs are in {name}, but "
             f"{percent(share)} of the held-out ones{removed}: training does not look like the "
@@ -168,7 +173,8 @@ def _totals(totals: Marginal, target: str) -> Iterator[str]:
 
 
 def _moved(shift: Shift, target: str) -> Iterator[str]:
-    if shift.train_same >= 0.8 * shift.drawn_train_same and shift.held_out <= 1.2 * shift.drawn:
+    unlike = shift.train_same < shift.drawn_train_same / MOVED
+    if not unlike and shift.held_out <= MOVED * shift.drawn:
         return
     yield (
         f"Popularity shifted: the {shift.top} items held out most make "

@@ -194,7 +194,8 @@ def _cut(text: str, frame: pl.DataFrame, target: str) -> int:
 
 def _unreadable(cut: str) -> UsageError:
     return UsageError(
-        f"--holdout time:{cut}: expected a date (time:2026-01-31), a unix time, or a share (time:0.9)"
+        f"--holdout time:{cut}: expected a date (time:2026-01-31), a unix time, "
+        "or a share (time:0.9)"
     )
 
 

@@ -31,11 +31,15 @@ MASK: dict[str, Mask] = {
     "last": "target",
 }
 WORDS = {
-    "as-published": "records as given, all users, training target items masked; rewards memory of the funnel",
+    "as-published": "records as given, all users, training target items masked; rewards memory of "
+    "the funnel",
     "discovery": "users whose held-out pair has no auxiliary record, every seen item masked",
-    "leak-free": "the held-out pair leaves every behaviour, all users, every seen item masked (a diagnostic)",
-    "time": "training sees only events before the cut; each user is ranked just before their next target event",
-    "last": "each user's last first purchase; training sees the user's earlier events, and other users' future",
+    "leak-free": "the held-out pair leaves every behaviour, all users, every seen item masked "
+    "(a diagnostic)",
+    "time": "training sees only events before the cut; each user is ranked just before their next "
+    "target event",
+    "last": "each user's last first purchase; training sees the user's earlier events, and other "
+    "users' future",
 }
 SALT = {"test": 1, "validation": 2, "kept": 3}
 
@@ -69,11 +73,12 @@ class Split:
 
     def describe(self) -> str:
         mask = f", mask {self.mask}" if self.mask != MASK[self.protocol] else ""
-        return f"{self.protocol}, {self.fold}: {WORDS[self.protocol]}{mask}; exact ranking of all items"
+        words = f"{WORDS[self.protocol]}{mask}"
+        return f"{self.protocol}, {self.fold}: {words}; exact ranking of all items"
 
 
 def default_protocol(data: Interactions) -> Protocol:
-    """`time` or `last` where the hold-out is by time, else the headline without times, `discovery`."""
+    """`time` or `last` where the hold-out is by time, else `discovery`, the headline there."""
     rule = data.holdout["rule"]
     return rule if rule in ("time", "last") else "discovery"
 
@@ -87,10 +92,15 @@ def split(
 ) -> Split:
     """Split a prepared data set.
 
-    Raises UsageError where the data's hold-out cannot serve the protocol, DataError where no user
-    has anything to hold out.
+    A mask wider than the protocol's own leaves out the held-out pairs that it covers: an item that
+    may not be ranked is no truth. Raises UsageError where the data's hold-out cannot serve the
+    protocol, DataError where no user has anything to hold out.
     """
     chosen = _check_protocol(data, protocol)
+    if fold not in ("test", "validation") or mask not in (None, "target", "seen", "none"):
+        raise UsageError(
+            f"expected fold test or validation and mask target, seen or none; got {fold} and {mask}"
+        )
     mask = mask or MASK[chosen]
     if chosen in ("time", "last"):
         cut = timesplit.by_time if chosen == "time" else timesplit.by_last
@@ -98,23 +108,55 @@ def split(
         train, users, histories = timed.train, timed.users, timed.histories
         truth, in_funnel = timed.truth, timed.in_funnel
     else:
-        train, users, items, in_funnel = _by_pair(data, chosen, fold)
+        train, owners, items, in_funnel = _by_pair(data, chosen, fold)
+        users, rows = np.unique(owners, return_inverse=True)
         histories = train.histories(users)
-        truth = CSR.from_pairs(np.arange(len(users)), items, len(users), data.n_items)
-    if len(users) == 0:
-        raise DataError(
-            f"no user has anything to hold out for {chosen} ({fold}): a user needs two target items"
-        )
+        truth = CSR.from_pairs(rows, items, len(users), data.n_items)
     masked = _masked(Records(train.behaviors, histories.items), mask, repurchase=data.repurchase)
-    if mask != "none" and len(np.intersect1d(masked.keys(), truth.keys(), assume_unique=True)):
-        raise AssertionError(f"a held-out pair is masked under {chosen}, mask {mask}")
     known = np.zeros(data.n_users, np.bool_)
     for each in train.sets:
         known |= each.lengths() > 0
     histories = replace(histories, users=np.where(known[users], users, -1))
     sealed = (data.user_hash[users] & np.uint64(1)).astype(np.bool_)
     evaluation = Evaluation(users.astype(np.int64), histories, truth, masked, in_funnel, sealed)
+    covered = masked.contains(truth.row_of_each(), truth.indices)
+    if covered.any():
+        if mask == MASK[chosen]:
+            raise AssertionError(f"a held-out pair is masked under {chosen}, mask {mask}")
+        evaluation = _only(evaluation, ~covered)
+    if len(evaluation.users) == 0:
+        raise DataError(_nobody(chosen, fold, mask))
     return Split(chosen, fold, mask, train, evaluation)
+
+
+def _only(evaluation: Evaluation, keep: npt.NDArray[np.bool_]) -> Evaluation:
+    """The evaluation of the held-out pairs kept (truth.nnz,), and of the users who have any."""
+    truth, histories = evaluation.truth, evaluation.histories
+    gone = truth.row_of_each()[~keep], truth.indices[~keep]
+    truth = truth.without(*gone)
+    rows = np.flatnonzero(truth.lengths())
+    return Evaluation(
+        evaluation.users[rows],
+        Histories(histories.users[rows], tuple(each.take(rows) for each in histories.items)),
+        truth.take(rows),
+        evaluation.mask.take(rows),
+        evaluation.in_funnel[keep],
+        evaluation.sealed[rows],
+    )
+
+
+def _nobody(protocol: Protocol, fold: Fold, mask: Mask) -> str:
+    """Why there is nobody to rank for, and what to do."""
+    if mask == "seen" and fold == "test" and protocol != "leak-free":
+        why = (
+            "every held-out pair has an auxiliary record too, or there is none; use protocol "
+            "as-published, or hold out by time"
+        )
+    elif protocol == "time":
+        why = "no user has a new target item in that stretch of time; move the cut of --holdout"
+    else:
+        why = "a user needs two target items, and three for validation beside test"
+    return f"no user has anything to hold out for {protocol} ({fold}): {why}"
 
 
 def _check_protocol(data: Interactions, protocol: str | None) -> Protocol:
@@ -126,11 +168,13 @@ def _check_protocol(data: Interactions, protocol: str | None) -> Protocol:
             if known in ("time", "last") and rule != known:
                 example = "time:0.9" if known == "time" else "last"
                 raise UsageError(
-                    f"protocol {known} needs data prepared with --holdout {example}; these have '{rule}'"
+                    f"protocol {known} needs data prepared with --holdout {example}; "
+                    f"these have '{rule}'"
                 )
             if rule in ("time", "last") and known != rule:
                 raise UsageError(
-                    f"protocol {known} needs data prepared with --holdout random or FILE; these have '{rule}'"
+                    f"protocol {known} needs data prepared with --holdout random or FILE; "
+                    f"these have '{rule}'"
                 )
             return known
     raise UsageError(f"unknown protocol '{protocol}'; one of {', '.join(PROTOCOLS)}")
@@ -186,7 +230,7 @@ def _by_pair(
             records = _drop(records, users, items, "leak-free")
     elif protocol == "discovery":
         users, items, in_funnel = users[~in_funnel], items[~in_funnel], in_funnel[~in_funnel]
-    order = np.argsort(users, kind="stable")
+    order = np.lexsort((items, users))
     return records, users[order], items[order], in_funnel[order]
 
 

@@ -84,7 +84,8 @@ def _at_moments(
 def _counts(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(events,) the target events that may be true: first purchases, or all where repeats count."""
     if data.repurchase:
-        return known & (data.code == len(data.behaviors) - 1)
+        wanted: npt.NDArray[np.bool_] = known & (data.code == len(data.behaviors) - 1)
+        return wanted
     return _first_purchases(data, known)
 
 
@@ -99,9 +100,9 @@ def _first_purchases(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _last_moments(data: Interactions, first: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """(M,) time of each user's last first purchase; NEVER for a user with purchases at one time only."""
+    """(M,) time of each user's last first purchase; NEVER where all are at one time, or none is."""
     time, users = _times(data)[first], data.user[first]
-    last = np.full(data.n_users, -1)
+    last = np.full(data.n_users, np.iinfo(np.int64).min)  # below any time, those before 1970 too
     np.maximum.at(last, users, time)
     earliest = np.full(data.n_users, NEVER)
     np.minimum.at(earliest, users, time)

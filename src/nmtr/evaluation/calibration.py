@@ -39,7 +39,7 @@ class Calibration:
 
     def probabilities(self, scores: Tensor, histories: Histories) -> Tensor:
         """(B, R, X) logits of any X items, and the users' histories, to probabilities."""
-        a, b, c = (torch.tensor(each, device=scores.device) for each in (self.slope, self.prior, self.offset))
+        a, b, c = (torch.tensor(each, dtype=torch.float32, device=scores.device) for each in (self.slope, self.prior, self.offset))
         prior = torch.from_numpy(log_odds(histories)).to(scores.device)
         return torch.sigmoid(a[:, None] * scores + (b * prior + c)[:, :, None])
 

@@ -95,20 +95,25 @@ def save_vectors(result: Result, path: Path) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes a flag here too
 
 
-def table(report: Mapping[str, Any]) -> Table:
-    """A Rich table: a row per slice and model, HR/NDCG at each K, the protocol as its caption."""
+def table(report: Mapping[str, Any], *, width: int = 120) -> Table:
+    """A Rich table: a row per slice and model, HR/NDCG at each K, the protocol as its caption.
+
+    Where `width` characters do not hold every K, three of them are shown.
+    """
     from rich.table import Table
 
-    shown = Table(caption=f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % interval.")
-    for heading in ("slice", "model", *(f"@{k}" for k in CUTOFFS), "±HR@100"):
-        shown.add_column(heading, justify="left" if heading in ("slice", "model") else "right")
+    cutoffs = CUTOFFS if width >= 116 else (10, 50, 100)
+    caption = f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % interval."
+    shown = Table(caption=caption, caption_justify="left", padding=(0, 1) if width >= 116 else 0)
+    for heading in ("slice", "model", *(f"@{k}" for k in cutoffs), "±HR@100"):
+        shown.add_column(heading, justify="left" if heading in ("slice", "model") else "right", no_wrap=True)
     for part in SLICES:
         first = True
         for model, summary in report["models"].items():
             if part not in summary:
                 continue
             values = summary[part]
-            cells = [f"{_short(values[f'hr@{k}']['mean'])}/{_short(values[f'ndcg@{k}']['mean'])}" for k in CUTOFFS]
+            cells = [f"{_short(values[f'hr@{k}']['mean'])}/{_short(values[f'ndcg@{k}']['mean'])}" for k in cutoffs]
             hit = values["hr@100"]
             users = f"{part} ({int(hit['users']):,})" if first else ""
             shown.add_row(users, model, *cells, _short((hit["high"] - hit["low"]) / 2))

@@ -31,8 +31,7 @@ class Shape:
 class Batch:
     """Labelled pairs, pair-major; an absent task weighs 0.
 
-    user, item: (B,) int64; target, weight: (B, R) float32; n_positives: how many of the rows stand
-    for a recorded pair (the rest are negatives drawn for them).
+    user, item: (B,) int64; target, weight: (B, R) float32.
     """
 
     user: Tensor
@@ -43,13 +42,16 @@ class Batch:
     def __post_init__(self) -> None:
         rows = self.user.shape
         if (
-            self.item.shape != rows
+            len(rows) != 1
+            or self.item.shape != rows
             or self.target.shape != self.weight.shape
             or self.target.shape[:1] != rows
+            or len(self.target.shape) != 2
         ):
             raise ValueError(
                 "a batch needs user (B,), item (B,), target (B, R), weight (B, R); got "
-                f"{tuple(rows)}, {tuple(self.item.shape)}, {tuple(self.target.shape)}, {tuple(self.weight.shape)}"
+                f"{tuple(rows)}, {tuple(self.item.shape)}, {tuple(self.target.shape)}, "
+                f"{tuple(self.weight.shape)}"
             )
 
     def __len__(self) -> int:
@@ -67,7 +69,6 @@ class Model(nn.Module):
     A model either counts (`learn`) or is trained by gradient (`loss`, with `trained = True`).
     """
 
-    Config: ClassVar[type[Any]]
     trained: ClassVar[bool] = False
 
     def __init__(self, config: Any, shape: Shape) -> None:
@@ -95,6 +96,24 @@ class Model(nn.Module):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         """(B, N) logits of the target behaviour."""
         return self.score_behaviors(state, histories, items)[:, -1]
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raise ValueError where a batch does not fit the model's shape."""
+        if batch.target.shape[1] != self.shape.n_behaviors:
+            raise ValueError(
+                f"expected a batch of {self.shape.n_behaviors} behaviours "
+                f"({', '.join(self.shape.behaviors)}), got {batch.target.shape[1]}"
+            )
+        if not len(batch):
+            return
+        sizes = (("user", batch.user, self.shape.n_users), ("item", batch.item, self.shape.n_items))
+        for name, index, size in sizes:
+            # On a GPU the bounds are checked by the look-up itself, without a wait.
+            if index.is_cpu and not (0 <= int(index.min()) and int(index.max()) < size):
+                raise ValueError(
+                    f"expected {name} indices from 0 to {size - 1}, got {int(index.min())} to "
+                    f"{int(index.max())}"
+                )
 
     def check_histories(self, histories: Histories) -> None:
         """Raise ValueError where histories do not fit the model's shape."""

@@ -24,13 +24,13 @@ class _TakeRows(torch.autograd.Function):
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """table[rows] for distinct rows (n,), with a row-sparse gradient."""
-    taken: Tensor = _TakeRows.apply(table, rows)
+    """table[rows] for distinct, ascending rows (n,), with a row-sparse gradient."""
+    taken: Tensor = _TakeRows.apply(table, rows)  # type: ignore[no-untyped-call]
     return taken
 
 
 def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """A sparse tensor of this shape that is `values` (n, ...) at distinct rows (n,), else zero."""
+    """A sparse tensor of this shape: `values` (n, ...) at distinct, ascending rows (n,), else 0."""
     return torch.sparse_coo_tensor(
         rows[None], values, shape, is_coalesced=True, check_invariants=False
     )

@@ -75,7 +75,7 @@ def gmf_cascade(
     h_grad = np.zeros((R, E), np.float32)
     z, y, g = np.empty(R, np.float32), np.empty(R, np.float32), np.empty(R, np.float32)
     pq, c = np.empty(E, np.float32), np.empty(E, np.float32)  # the pair's products and their slope
-    share = np.float32(1.0 / B)
+    share = np.float32(1.0 / max(B, 1))
     loss = 0.0
     for b in range(B):
         p, q = user_table[users[b]], item_table[items[b]]
@@ -98,7 +98,7 @@ def gmf_cascade(
             y[r] = np.float32(1) / (np.float32(1) + np.exp(-own))
             softplus = max(own, np.float32(0)) + np.log1p(np.exp(-abs(own)))
             scale = weight[b, r] * lambdas[r] * share
-            loss += scale * (softplus - target[b, r] * own)
+            loss += float(scale * (softplus - target[b, r] * own))
             g[r] = scale * (y[r] - target[b, r])
         for r in range(top, -1, -1):  # back down the cascade
             if r and kind == 1:
@@ -130,19 +130,25 @@ def gmf_cascade(
             for r in range(R):
                 gb[r] += decay * bias[items[b], r]
                 norm += bias[items[b], r] ** 2
-            loss += 0.5 * decay * norm
+            loss += float(np.float32(0.5) * decay * norm)
     return loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad
 
 
 @numba.njit(cache=True)
 def _slots(indices: Ints, size: int) -> tuple[npt.NDArray[np.int32], Ints]:
-    """A place for each distinct index: (size,) its place, and the indices in order of place."""
+    """A place for each distinct index: (size,) its place, and the indices, ascending.
+
+    Ascending, because torch adds sparse gradients by merging them and takes the order for granted.
+    """
     slot = np.full(size, -1, np.int32)
     rows = np.empty(len(indices), np.int64)
     n = 0
     for index in indices:
         if slot[index] < 0:
-            slot[index] = n
+            slot[index] = 0
             rows[n] = index
             n += 1
-    return slot, rows[:n]
+    found = np.sort(rows[:n])
+    for place in range(n):
+        slot[found[place]] = place
+    return slot, found

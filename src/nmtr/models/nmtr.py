@@ -24,7 +24,7 @@ from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import take_rows
 from nmtr.models.kernels import GMFCascadeLoss
 from nmtr.models.losses import link, weighted_log_loss
-from nmtr.models.units import ACTIVATIONS, make_unit
+from nmtr.models.units import ACTIVATIONS, GMF, Unit, make_unit
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Config:
 class NMTR(Model):
     """The cascade of behaviours over shared embeddings."""
 
-    Config = Config
     trained = True
+    lambdas: Tensor
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -83,6 +83,7 @@ class NMTR(Model):
                 f"lambdas: expected {shape.n_behaviors} of them, one for each of "
                 f"{', '.join(shape.behaviors)}, got {len(config.lambdas)}"
             )
+        self.config: Config = config
         self.kind: str = config.cascade
         self.user = nn.Parameter(
             torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std)
@@ -120,6 +121,7 @@ class NMTR(Model):
         return levels
 
     def loss(self, batch: Batch) -> Tensor:
+        self.check_batch(batch)
         if (
             self.config.unit == "gmf"
             and self.user.is_cpu
@@ -129,9 +131,9 @@ class NMTR(Model):
         return self.plain_loss(batch)
 
     def _fused_loss(self, batch: Batch) -> Tensor:
-        h = torch.stack([unit.h for unit in self.units])
+        h = torch.stack([unit.h for unit in self.units if isinstance(unit, GMF)])
         rows = (batch.user, batch.item, batch.target, batch.weight)
-        loss: Tensor = GMFCascadeLoss.apply(
+        loss: Tensor = GMFCascadeLoss.apply(  # type: ignore[no-untyped-call]
             self.user, self.item, self.bias, h, *rows, self.lambdas, self.kind, self.config.l2
         )
         return loss
@@ -143,9 +145,9 @@ class NMTR(Model):
         loss = self.user.new_zeros(())
         for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
-            loss = loss + self.lambdas[r] * level / len(batch)
+            loss = loss + self.lambdas[r] * level / max(len(batch), 1)
         if self.config.l2:
-            loss = loss + self.config.l2 / 2 * self._row_norms(batch) / len(batch)
+            loss = loss + self.config.l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
         return loss
 
     def _row_norms(self, batch: Batch) -> Tensor:
@@ -175,12 +177,15 @@ class NMTR(Model):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         return list(self._levels(state, items))[-1]
 
+    def _units(self) -> list[Unit]:
+        return [unit for unit in self.units if isinstance(unit, Unit)]
+
     def _levels(self, state: Tensor, items: Tensor | None) -> list[Tensor]:
         """The R blocks of logits (B, N), lowest behaviour first."""
         q = self.item if items is None else self.item[items]
         bias = self.bias if items is None else self.bias[items]
         levels: list[Tensor] = []
-        for r, unit in enumerate(self.units):
+        for r, unit in enumerate(self._units()):
             own = unit.block(state, q) + bias[:, r]
             levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
         return levels

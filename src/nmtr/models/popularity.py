@@ -17,11 +17,9 @@ class Config:
 
 
 class Popularity(Model):
-    """Scores an item by how many users have a record of it, per behaviour; the same for all users."""
+    """Scores an item by how many users have a record of it, per behaviour; alike for all users."""
 
-    Config = Config
-
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: object, shape: Shape) -> None:
         super().__init__(config, shape)
         self.counts: Tensor
         self.register_buffer("counts", torch.zeros(shape.n_behaviors, shape.n_items))

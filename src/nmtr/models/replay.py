@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from nmtr.data.records import Histories
-from nmtr.models.base import Shape
 from nmtr.models.popularity import Popularity
 
 
@@ -20,11 +19,6 @@ class Config:
 
 class Replay(Popularity):
     """Items under the behaviour just below come first, each group in order of popularity."""
-
-    Config = Config
-
-    def __init__(self, config: Config, shape: Shape) -> None:
-        super().__init__(config, shape)  # type: ignore[arg-type]  # both configs are empty
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

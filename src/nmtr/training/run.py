@@ -78,10 +78,10 @@ def execute(
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     shape = Shape(data.n_users, data.n_items, data.behaviors)
+    phases = _Phases(data, settings, shape, path, report)  # a wrong option fails here, before a file
     if path:
         path.mkdir(parents=True, exist_ok=True)
         _write_config(path, data, settings)
-    phases = _Phases(data, settings, shape, path, report)
     fitted = split(data, settings.protocol, fold="test").train
     epochs = phases.select() if phases.trains and settings.training.select != "none" else settings.training.epochs
     found = None
@@ -189,11 +189,11 @@ def save_run(run: Run, path: Path) -> None:
 
 
 def _write_config(path: Path, data: Interactions, settings: Settings) -> None:
-    about = {"nmtr": __version__, "data": str(data.path.resolve()) if data.path else "", "fingerprint": data.fingerprint()}
+    about = {"nmtr": __version__, "data": _data_path(path, data), "fingerprint": data.fingerprint()}
     options = {name: list(each) if isinstance(each, tuple) else each for name, each in settings.options.items()}
     content = about | asdict(settings) | {"options": options}
     file = path / "config.toml"
-    if file.exists():
+    if file.exists() and (any(path.glob("checkpoint-*")) or (path / "model.safetensors").exists()):
         old, before = read_settings(file)
         if (path / "model.safetensors").exists():
             raise UsageError(f"{path} holds a finished run; name another folder for this one")
@@ -202,6 +202,15 @@ def _write_config(path: Path, data: Interactions, settings: Settings) -> None:
     else:
         write_text(file, tomli_w.dumps(content))
     (path / "metrics.jsonl").unlink(missing_ok=True)  # each phase writes its whole history again
+
+
+def _data_path(path: Path, data: Interactions) -> str:
+    """Where the data are; relative if they lie inside the run, which may then be moved as one."""
+    if data.path is None:
+        return ""
+    if data.path.is_relative_to(path):
+        return str(data.path.relative_to(path))
+    return str(data.path.resolve())
 
 
 def _comparable(settings: Settings) -> str:
@@ -228,7 +237,7 @@ def open_run(path: Path, *, data: Path | None = None) -> Run:
     settings, about = read_settings(path / "config.toml")
     if not (path / "model.safetensors").exists():
         raise UsageError(f"{path} is not finished; go on with `nmtr train {about.get('data', 'DATA')} --config {path / 'config.toml'} --out {path}`")
-    opened = load_data(data or Path(about["data"]))
+    opened = load_data(data or path / about["data"])  # an absolute path stays what it is
     if opened.fingerprint() != about["fingerprint"]:
         raise DamagedError(f"{path} was trained on other data than {opened.path} now holds; name the right ones with --data")
     model = make(settings.model, settings.options, Shape(opened.n_users, opened.n_items, opened.behaviors))
