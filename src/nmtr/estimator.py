@@ -41,7 +41,11 @@ def interactions(
     frame = events if isinstance(events, pl.DataFrame | pl.LazyFrame) else pl.DataFrame(events)
     chosen = options or ReadOptions(behaviors=tuple(behaviors))
     return prepare(
-        from_frame(frame, chosen), behaviors=behaviors, holdout=holdout, repurchase=repurchase, options=chosen
+        from_frame(frame, chosen),
+        behaviors=behaviors,
+        holdout=holdout,
+        repurchase=repurchase,
+        options=chosen,
     )
 
 
@@ -58,7 +62,9 @@ class NMTR:
         mine = {name: value for name, value in params.items() if name not in of_training}
         self._config = build(model_file.Config, mine, where="NMTR")
         self._training = build(
-            Training, {name: value for name, value in params.items() if name in of_training}, where="NMTR"
+            Training,
+            {name: value for name, value in params.items() if name in of_training},
+            where="NMTR",
         )
         self._options = mine
         self._protocol = protocol
@@ -82,7 +88,9 @@ class NMTR:
         self.run_ = execute(data, settings)
         return self
 
-    def recommend(self, users: Sequence[object] | pl.Series, *, k: int = 20, **how: Any) -> pl.DataFrame:
+    def recommend(
+        self, users: Sequence[object] | pl.Series, *, k: int = 20, **how: Any
+    ) -> pl.DataFrame:
         """The best k items of each user (Recommender.recommend)."""
         run = self._fitted()
         return Recommender(run.model, run.data, run.calibration).recommend(users, k=k, **how)
@@ -94,7 +102,9 @@ class NMTR:
         latter this model has seen the validation pairs, so only baselines are meaningful there.
         """
         run = self._fitted()
-        parts = split(run.data, run.settings.protocol, fold="validation" if fold == "validation" else "test")
+        parts = split(
+            run.data, run.settings.protocol, fold="validation" if fold == "validation" else "test"
+        )
         return to_json([evaluate(run.model, parts, name="nmtr"), *baselines(parts)], parts)
 
     def save(self, path: str | Path) -> None:
@@ -110,7 +120,9 @@ class NMTR:
         run = open_run(Path(path))
         if run.settings.model not in ("nmtr", "nmtr-gmf", "nmtr-mlp", "nmtr-neumf"):
             raise UsageError(f"{path} holds a {run.settings.model}, not an NMTR")
-        training = {each.name: getattr(run.settings.training, each.name) for each in fields(Training)}
+        training = {
+            each.name: getattr(run.settings.training, each.name) for each in fields(Training)
+        }
         found = cls(protocol=run.settings.protocol, **run.settings.options, **training)
         found.run_ = run
         return found

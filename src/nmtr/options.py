@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nmtr.errors import UsageError
 
@@ -49,6 +51,10 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
 
 def _convert(value: Any, hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType) and NoneType in arguments:
+        if value is None:
+            return None
+        return _convert(value, next(each for each in arguments if each is not NoneType))
     if origin is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(_convert(each, arguments[0]) for each in parts if each != "")
@@ -56,8 +62,12 @@ def _convert(value: Any, hint: Any) -> Any:
         if value.lower() not in ("true", "false"):
             raise ValueError(f"expected true or false, got '{value}'")
         return value.lower() == "true"
-    if hint in (int, float) and not isinstance(value, bool):
+    if hint in (int, float):
+        if isinstance(value, bool):
+            raise ValueError(f"expected a number, got {value}")
         number = hint(value)
+        if not math.isfinite(number):
+            raise ValueError(f"expected a finite number, got {value}")
         if hint is int and isinstance(value, float) and value != number:
             raise ValueError(f"expected a whole number, got {value}")
         return number

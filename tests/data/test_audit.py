@@ -1,5 +1,6 @@
 """An audit finds what was planted, and what is known of the real logs."""
 
+import io
 import json
 import os
 import time as clock
@@ -15,7 +16,7 @@ from nmtr.data.audit import Audit, audit, render, sparsity_groups
 from nmtr.data.audit_figures import HeldOutFigures, IdOrder, Marginal, Shift, Skipped, Times
 from nmtr.data.audit_holdout import ranks
 from nmtr.data.events import ReadOptions, from_frame, read_events
-from nmtr.data.interactions import Interactions
+from nmtr.data.interactions import Interactions, load
 from nmtr.data.prepare import prepare
 from nmtr.data.records import CSR
 
@@ -57,11 +58,10 @@ def bought(user: int, item: int) -> list[Row]:
 
 
 def shown(found: Audit) -> str:
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    with console.file:
-        console.print(render(found))
-        json.dumps(found.to_json(), allow_nan=False)
-    return console.export_text()
+    json.dumps(found.to_json(), allow_nan=False)
+    text = io.StringIO()
+    Console(width=200, file=text).print(render(found))
+    return text.getvalue()
 
 
 def said(found: Audit, start: str) -> str:
@@ -75,12 +75,7 @@ def silent(found: Audit, word: str) -> bool:
 
 
 LEAKY: list[Row] = [
-    *(
-        row
-        for user in range(4)
-        for item in (10 * user, 10 * user + 1)
-        for row in bought(user, item)
-    ),
+    *(row for user in range(4) for item in (0, 1) for row in bought(user, 10 * user + item)),
     (0, 50, "view"),
     (0, 50, "cart"),
     (1, 51, "view"),
@@ -128,7 +123,7 @@ class TestFunnel:
         found = audit(prepared(LEAKY, held=[(0, 0), (1, 51)]))
         assert isinstance(found.held_out, HeldOutFigures)
         assert found.held_out.in_target == 1
-        assert said(found, "1 held-out pairs are buy records")
+        assert said(found, "Held-out pairs that the log holds as buy records too: 1;")
 
     def test_random_hold_out_of_a_nested_log_leaves_nothing_new(self, prepared: Prepare) -> None:
         found = audit(prepared(LEAKY))
@@ -185,7 +180,8 @@ class TestTotals:
         score = rng.integers(0, 5, 40)
         seen = rng.random((25, 40)) < 0.3
         row, item = np.nonzero(~seen)
-        found = ranks(score, CSR.from_pairs(*np.nonzero(seen), 25, 40), rows=row, items=item)
+        users, items = np.nonzero(seen)
+        found = ranks(score, CSR.from_pairs(users, items, 25, 40), rows=row, items=item)
         better = (score[None, :] >= score[item][:, None]) & ~seen[row]
         np.testing.assert_array_equal(found, better.sum(1))
 
@@ -281,7 +277,7 @@ class TestTimes:
         assert times.busiest_at == "2024-05-01T00:00:00Z"
         assert times.busiest == pytest.approx(49 / 312)
         text = " ".join(found.verdicts)
-        for expected in ("1 events are dated before 1990", "1 events lie over a day", "15.7 % of"):
+        for expected in ("before 1990: 1;", "in the future: 1;", "15.7 % of"):
             assert expected in text
         assert said(found, "Times are dates")
 
@@ -348,8 +344,6 @@ class TestAnyLog:
     def test_audit_of_a_saved_data_set_is_the_same(self, prepared: Prepare, tmp_path: Path) -> None:
         data = prepared(LEAKY, held=LEAKY_HELD)
         data.save(tmp_path / "data")
-        from nmtr.data.interactions import load
-
         assert audit(load(tmp_path / "data")).to_json() == audit(data).to_json()
 
 

@@ -37,7 +37,13 @@ def run(arguments: Sequence[str]) -> int:
     words = [each for each in arguments if each != "--debug"]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value", error_console=errors)
+        app(
+            words,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+            error_console=errors,
+        )
     except CycloptsError as error:
         if debug:
             raise
@@ -50,7 +56,9 @@ def run(arguments: Sequence[str]) -> int:
         errors.print(f"nmtr: {error}", style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
-        errors.print("nmtr: interrupted; nothing half-written is left. The same command goes on where a run stopped.")
+        errors.print(
+            "nmtr: interrupted; nothing half-written is left. The same command goes on where a run stopped."
+        )
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -26,13 +26,19 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
         raise UsageError(f"{out} exists already; remove it, or name another folder with --out")
     shop, data, run = out / "shop", out / "data", out / "run"
     steps = (
-        (f"nmtr simulate {shop} --events {events} --seed {seed}", lambda: logs.simulate(shop, events=events, seed=seed)),
+        (
+            f"nmtr simulate {shop} --events {events} --seed {seed}",
+            lambda: logs.simulate(shop, events=events, seed=seed),
+        ),
         (
             f"nmtr prepare {shop}/events-*.parquet --behaviors view,cart,buy --out {data}",
             lambda: logs.prepare([f"{shop}/events-*.parquet"], behaviors="view,cart,buy", out=data),
         ),
         (f"nmtr audit {data}", lambda: logs.audit(data)),
-        (f"nmtr train {data} --out {run} --model nmtr-gmf", lambda: runs.train(data, out=run, model="nmtr-gmf")),
+        (
+            f"nmtr train {data} --out {run} --model nmtr-gmf",
+            lambda: runs.train(data, out=run, model="nmtr-gmf"),
+        ),
         (
             f'nmtr evaluate {run} --test --why "demo"',
             lambda: runs.evaluate(run, test=True, why="demo", reads=out / "TEST_READS.md"),

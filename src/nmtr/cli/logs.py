@@ -43,7 +43,10 @@ def simulate(
     config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed)
     with bar("simulate") as progress:
         run(config, out, progress=progress)
-    console.print(f"Simulated shop in {out}. Next: nmtr prepare {out} --behaviors view,cart,buy --out DATA", markup=False)
+    console.print(
+        f"Simulated shop in {out}. Next: nmtr prepare {out} --behaviors view,cart,buy --out DATA",
+        markup=False,
+    )
 
 
 def prepare(
@@ -127,10 +130,14 @@ def prepare(
     if not force and out.exists():
         from nmtr.errors import UsageError
 
-        raise UsageError(f"{out} exists already; add --force to replace a prepared data set, or name another folder")
+        raise UsageError(
+            f"{out} exists already; add --force to replace a prepared data set, or name another folder"
+        )
     log = read_events(sources, options)
     order = named or _propose(log.frame, quiet=json)
-    data = build(log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options)
+    data = build(
+        log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options
+    )
     data.save(out, force=force)
     if json:
         emit_json(data.manifest)
@@ -143,8 +150,12 @@ def prepare(
         + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count),
         markup=False,
     )
-    counts = ", ".join(f"{count:,} {name}" for name, count in data.manifest["events_per_behavior"].items())
-    console.print(f"{data.n_users:,} users x {data.n_items:,} items; events: {counts}; hold-out: {data.holdout['rule']}")
+    counts = ", ".join(
+        f"{count:,} {name}" for name, count in data.manifest["events_per_behavior"].items()
+    )
+    console.print(
+        f"{data.n_users:,} users x {data.n_items:,} items; events: {counts}; hold-out: {data.holdout['rule']}"
+    )
     console.print(f"Prepared in {out}. Next: nmtr audit {out}", markup=False)
 
 
@@ -161,7 +172,9 @@ def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
     order = ",".join(proposal.behaviors)
     if not proposal.sure:
         reasons = " ".join(proposal.why)
-        raise UsageError(f"--behaviors auto is not sure of the order {order}. {reasons} Say it: --behaviors {order}")
+        raise UsageError(
+            f"--behaviors auto is not sure of the order {order}. {reasons} Say it: --behaviors {order}"
+        )
     if not quiet:
         console.print(f"behaviours: {order}", markup=False)
         for reason in proposal.why:

@@ -59,12 +59,21 @@ def train(
     with training_bar() as report:
         run = execute(load(data), settings, out, report=report)
     if run.model.trained:
-        console.print(f"{settings.model}, {run.settings.protocol}: {run.epochs} epochs", markup=False)
-    console.print(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID", markup=False)
+        console.print(
+            f"{settings.model}, {run.settings.protocol}: {run.epochs} epochs", markup=False
+        )
+    console.print(
+        f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID",
+        markup=False,
+    )
 
 
 def _settings(
-    preset: str | None, config: Path | None, model: str | None, protocol: str | None, assignments: dict[str, str]
+    preset: str | None,
+    config: Path | None,
+    model: str | None,
+    protocol: str | None,
+    assignments: dict[str, str],
 ) -> Settings:
     """Preset, then config, then flags: the later wins."""
     from nmtr.errors import UsageError
@@ -79,13 +88,19 @@ def _settings(
         folder = Path(__file__).parent.parent / "presets"
         file = folder / f"{preset}.toml"
         if not file.exists():
-            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(each.stem for each in folder.glob('*.toml'))}")
+            raise UsageError(
+                f"unknown preset '{preset}'; one of {', '.join(each.stem for each in folder.glob('*.toml'))}"
+            )
         settings, _ = read_settings(file)
     if config:
         settings, _ = read_settings(config)
     own = {each.name for each in fields(Training)}
     training = {name: value for name, value in assignments.items() if name in own}
-    options = {name: value for name, value in assignments.items() if name not in own and name != "validation_users"}
+    options = {
+        name: value
+        for name, value in assignments.items()
+        if name not in own and name != "validation_users"
+    }
     resolved = build(Training, {**_shallow(settings.training), **training}, where="training")
     users = int(assignments.get("validation_users", settings.validation_users))
     return replace(
@@ -142,7 +157,9 @@ def evaluate(
         _show_selection(opened, run, json=json)
         return
     if not why:
-        raise UsageError('--test reads the test; say why for the log: --why "final numbers of the report"')
+        raise UsageError(
+            '--test reads the test; say why for the log: --why "final numbers of the report"'
+        )
     report = _read_test(opened, run, protocol, why, reads)
     if json:
         emit_json(report)
@@ -153,7 +170,9 @@ def evaluate(
         console.print(f"Per-user values and the report are in {run}.", markup=False)
 
 
-def _read_test(opened: Run, path: Path, protocol: str | None, why: str, reads: Path | None) -> dict[str, Any]:
+def _read_test(
+    opened: Run, path: Path, protocol: str | None, why: str, reads: Path | None
+) -> dict[str, Any]:
     import json
 
     from nmtr.data.split import split
@@ -197,9 +216,14 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     for each in epochs:
         marks = "  ".join(f"{name} {each[name]:.4f}" for name in sorted(each) if "@" in name)
         chosen = "  <- chosen" if each["epoch"] == opened.epochs else ""
-        console.print(f"{opened.settings.model} epoch {each['epoch']:>3}  loss {each['loss']:.4f}  {marks}{chosen}", markup=False)
+        console.print(
+            f"{opened.settings.model} epoch {each['epoch']:>3}  loss {each['loss']:.4f}  {marks}{chosen}",
+            markup=False,
+        )
     console.print(table(report, width=console.width))
-    console.print(f'The test is read with: nmtr evaluate {path} --test --why "REASON"', markup=False)
+    console.print(
+        f'The test is read with: nmtr evaluate {path} --test --why "REASON"', markup=False
+    )
 
 
 def _default_reads(path: Path) -> Path:
@@ -267,7 +291,15 @@ def recommend(
     ids = opened.data.users.ids if all else _ids(users or "", opened)
     if out:
         with bar("recommend") as progress:
-            rows = write(recommender, ids, out, k=k, repeats=repeats, exclude_seen=exclude_seen, progress=progress)
+            rows = write(
+                recommender,
+                ids,
+                out,
+                k=k,
+                repeats=repeats,
+                exclude_seen=exclude_seen,
+                progress=progress,
+            )
         console.print(f"{rows:,} rows for {len(ids):,} users in {out}", markup=False)
         return
     _show(recommender.recommend(ids, k=k, repeats=repeats, exclude_seen=exclude_seen), json=json)
@@ -283,7 +315,9 @@ def _ids(users: str, opened: Run) -> pl.Series:
         file = Path(users[1:])
         if not file.exists():
             raise UsageError(f"--users {users}: no such file")
-        texts: Sequence[str] = [each.strip() for each in file.read_text().splitlines() if each.strip()]
+        texts: Sequence[str] = [
+            each.strip() for each in file.read_text().splitlines() if each.strip()
+        ]
     else:
         texts = words(users)
     if not texts:
@@ -299,12 +333,18 @@ def _show(frame: pl.DataFrame, *, json: bool) -> None:
         return
     from rich.table import Table
 
-    popular = frame.filter(frame.get_column("basis") == "popular").get_column("user_id").unique(maintain_order=True)
+    popular = (
+        frame.filter(frame.get_column("basis") == "popular")
+        .get_column("user_id")
+        .unique(maintain_order=True)
+    )
     for each in popular.to_list():
         console.print(f"user {each} is not in the log; these are popular items", markup=False)
     shown = Table()
     for name in frame.columns:
-        shown.add_column(name, justify="left" if name in ("user_id", "item_id", "basis") else "right")
+        shown.add_column(
+            name, justify="left" if name in ("user_id", "item_id", "basis") else "right"
+        )
     for row in frame.iter_rows():
         shown.add_row(*(f"{each:.4f}" if isinstance(each, float) else str(each) for each in row))
     console.print(shown)

@@ -117,7 +117,10 @@ def _leaks(audit: Audit) -> Iterator[RenderableType]:
         ]
         target = audit.volumes[-1].name
         columns = ("slice", f"{totals.below} - {target}", "popularity", "error of difference")
-        title = f"HR@{totals.cutoff} by item totals, held-out pairs removed"
+        held = audit.held_out
+        single = isinstance(held, HeldOutFigures) and held.pairs == held.users
+        name = "HR" if single else "Recall"
+        title = f"{name}@{totals.cutoff} by item totals, held-out pairs removed"
         yield _table(title, columns, hits)
     else:
         yield _skipped("Marginal leakage", totals)

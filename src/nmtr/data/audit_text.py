@@ -201,9 +201,9 @@ def _wrong_times(times: Times, audit: Audit) -> Iterator[str]:
             f"{times.busiest_at} exactly; is that a default?"
         )
     if times.before_1990:
-        yield f"Times look wrong: {times.before_1990:,} events are dated before 1990; {advice}."
+        yield f"Times look wrong: events dated before 1990: {times.before_1990:,}; {advice}."
     if times.future:
-        yield f"Times look wrong: {times.future:,} events lie over a day in the future; {advice}."
+        yield f"Times look wrong: events over a day in the future: {times.future:,}; {advice}."
     if times.instants > 1 and times.midnight > 1 - APART:
         yield (
             f"Times are dates: {percent(times.midnight)} of the events are at midnight, so that "
@@ -224,8 +224,8 @@ def _wrong_times(times: Times, audit: Audit) -> Iterator[str]:
 def _blemishes(held: HeldOutFigures, target: str) -> Iterator[str]:
     if held.in_target:
         yield (
-            f"{held.in_target:,} held-out pairs are {target} records of the log as well; they are "
-            "removed from training."
+            f"Held-out pairs that the log holds as {target} records too: {held.in_target:,}; they "
+            "are removed from training."
         )
     if held.pairs < FEW:
         yield f"Only {held.pairs:,} pairs are held out: every share above is uncertain."

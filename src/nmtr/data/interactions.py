@@ -174,7 +174,8 @@ def load(path: Path) -> Interactions:
         )
     if manifest.get("sha256") != _checksum(manifest):
         raise DamagedError(
-            f"{path}/manifest.json was altered: its sha256 is not the one it states; prepare it again"
+            f"{path}/manifest.json was altered: its sha256 is not the one it states; "
+            "prepare it again"
         )
     small = sum(each["bytes"] for each in manifest["files"].values()) <= CHECKED_ON_LOAD
     verify(path, manifest, contents=small)

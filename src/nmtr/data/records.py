@@ -92,7 +92,7 @@ class CSR:
         return CSR.from_keys(keys[keep], self.n_rows, self.n_columns)
 
     def _keys_of(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.int64]:
-        """Keys of pairs; -1, which is in no set, where row or column is unknown (-1 or past the end)."""
+        """Keys of pairs; -1, a key of no set, where row or column is -1 or past the end."""
         rows, columns = np.asarray(rows, np.int64), np.asarray(columns, np.int64)
         known = (rows >= 0) & (columns >= 0) & (columns < self.n_columns)
         return np.where(known, rows * self.n_columns + columns, -1)

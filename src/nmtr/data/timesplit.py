@@ -37,7 +37,7 @@ def by_time(data: Interactions, *, validation: bool) -> TimeSplit:
     cut, end = int(data.holdout["cut"]), NEVER
     if validation:
         cut, end = _validation_cut(data, cut), cut
-    counts = _counts(data, time < end) & ((time >= cut) & (time < end))
+    counts = _counts(data, cut, end)
     moments = np.full(data.n_users, NEVER)
     np.minimum.at(moments, data.user[counts], time[counts])
     return _at_moments(data, moments, counts, train=time < cut)
@@ -81,17 +81,24 @@ def _at_moments(
     return TimeSplit(data.records(train), users, histories, truth, in_funnel)
 
 
-def _counts(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(events,) the target events that may be true: first purchases, or all where repeats count."""
-    if data.repurchase:
-        wanted: npt.NDArray[np.bool_] = known & (data.code == len(data.behaviors) - 1)
-        return wanted
-    return _first_purchases(data, known)
+def _counts(data: Interactions, cut: int, end: int) -> npt.NDArray[np.bool_]:
+    """(events,) the target events in [cut, end) that may be true: they were not taken back by the
+    end, and the item was not the user's at the cut (unless repeats count).
+    """
+    time = _times(data)
+    events = (data.code == len(data.behaviors) - 1) & (time >= cut) & (time < end)
+    events &= _stands(data, time < end)
+    return events if data.repurchase else events & ~_stands(data, time < cut)
+
+
+def _stands(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(events,) whether the pair of each event has a target record in the log of the events known."""
+    return data.records(known).target.contains(data.user, data.item)
 
 
 def _first_purchases(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(events,) target events that are the user's first on that item, among the events known."""
-    at = np.flatnonzero(known & (data.code == len(data.behaviors) - 1))
+    """(events,) the first target event of each pair that stands, among the events known."""
+    at = np.flatnonzero(known & (data.code == len(data.behaviors) - 1) & _stands(data, known))
     keys = data.user[at].astype(np.int64) * data.n_items + data.item[at]
     _, first = np.unique(keys, return_index=True)
     found = np.zeros(data.n_events, np.bool_)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class Vocabulary:
 
 
 def _series(ids: Sequence[object]) -> pl.Series:
-    values = [each.item() if isinstance(each, np.generic) else each for each in ids]
+    values: list[Any] = [each.item() if isinstance(each, np.generic) else each for each in ids]
     whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
     if whole and all(-(2**63) <= each < 2**63 for each in values):
         return pl.Series(values, dtype=pl.Int64)

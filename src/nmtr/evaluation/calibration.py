@@ -39,7 +39,10 @@ class Calibration:
 
     def probabilities(self, scores: Tensor, histories: Histories) -> Tensor:
         """(B, R, X) logits of any X items, and the users' histories, to probabilities."""
-        a, b, c = (torch.tensor(each, dtype=torch.float32, device=scores.device) for each in (self.slope, self.prior, self.offset))
+        a, b, c = (
+            torch.tensor(each, dtype=torch.float32, device=scores.device)
+            for each in (self.slope, self.prior, self.offset)
+        )
         prior = torch.from_numpy(log_odds(histories)).to(scores.device)
         return torch.sigmoid(a[:, None] * scores + (b * prior + c)[:, :, None])
 
@@ -95,7 +98,9 @@ def fit(model: Model, data: Interactions, full: Records, reduced: Records) -> Ca
     return Calibration(*(tuple(float(each[n]) for each in found) for n in range(3)))
 
 
-def centre(calibration: Calibration, model: Model, data: Interactions, records: Records) -> Calibration:
+def centre(
+    calibration: Calibration, model: Model, data: Interactions, records: Records
+) -> Calibration:
     """Move each offset so that the mean probability over all pairs is the observed rate.
 
     `model` is the final one, trained on all of `records`.
@@ -137,7 +142,9 @@ def _dense(rows: CSR) -> npt.NDArray[np.float32]:
     return out
 
 
-def _logistic(features: npt.NDArray[np.floating], labels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def _logistic(
+    features: npt.NDArray[np.floating], labels: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
     """Logistic regression by Newton's method, halving steps that do not help; (features,) weights.
 
     Starts from, and is held slightly towards, what theory gives: weights of 1 and no offset.
@@ -150,7 +157,9 @@ def _logistic(features: npt.NDArray[np.floating], labels: npt.NDArray[np.floatin
 
     def objective(weights: npt.NDArray[np.float64]) -> float:
         z = x @ weights
-        return float((np.logaddexp(0, z) - y * z).sum() + (ridge * (weights - centre) ** 2).sum() / 2)
+        return float(
+            (np.logaddexp(0, z) - y * z).sum() + (ridge * (weights - centre) ** 2).sum() / 2
+        )
 
     weights, best = centre, objective(centre)
     for _ in range(50):

@@ -40,15 +40,28 @@ def ranks(
 def _block_ranks(scores: Tensor, rows: Tensor, columns: Tensor) -> npt.NDArray[np.int64]:
     rows, columns = rows.to(scores.device), columns.to(scores.device)
     own = scores[rows, columns]
-    if len(rows) == len(scores):  # one held-out item a user: no copy of the scores
-        above = (scores >= own[:, None]).sum(1)
-    else:
-        above = (scores[rows] >= own[:, None]).sum(1)
-        # Equal held-out items of one user would each count the other as standing before it.
-        same = (rows[:, None] == rows) & (own[:, None] == own)
-        above -= torch.triu(same, diagonal=1).sum(1)
+    one_each = len(rows) == len(scores) and len(torch.unique_consecutive(rows)) == len(rows)
+    above = ((scores if one_each else scores[rows]) >= own[:, None]).sum(1)  # no copy if one each
     place: npt.NDArray[np.int64] = above.cpu().numpy()
+    if not one_each:
+        place -= _equals_after(rows.cpu().numpy(), own.cpu().numpy())
     return place
+
+
+def _equals_after(
+    rows: npt.NDArray[np.int64], own: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int64]:
+    """(truths,) how many later held-out items of the same user have the same score.
+
+    Each would count the others as standing before it, and they cannot all stand last.
+    """
+    order = np.lexsort((own, rows))
+    same = (np.diff(rows[order]) == 0) & (own[order][1:] == own[order][:-1])
+    begins = np.flatnonzero(np.concatenate([[True], ~same]))
+    ends = np.append(begins[1:], len(rows))
+    after = np.empty(len(rows), np.int64)
+    after[order] = np.repeat(ends, ends - begins) - np.arange(len(rows)) - 1
+    return after
 
 
 def top(
@@ -122,6 +135,8 @@ def score_blocks(
         block = histories.slice(start, start + step)
         stop = start + len(block)
         scores = model.score(model.encode(block), block).clone()
+        # A score that is no number would compare as neither above nor below and rank first.
+        scores.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         masked = mask.take(np.arange(start, stop))
         rows = torch.from_numpy(masked.row_of_each()).to(scores.device)
         columns = torch.from_numpy(masked.indices.astype(np.int64)).to(scores.device)

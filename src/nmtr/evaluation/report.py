@@ -54,7 +54,11 @@ def evaluate(model: Model, split: Split, *, name: str, progress: Progress | None
     users: dict[str, npt.NDArray[np.int64]] = {}
     values: dict[str, dict[str, FloatArray]] = {}
     for part in SLICES:
-        chosen = {"all": np.ones(len(place), np.bool_), "in-funnel": evaluation.in_funnel, "new": ~evaluation.in_funnel}[part]
+        chosen = {
+            "all": np.ones(len(place), np.bool_),
+            "in-funnel": evaluation.in_funnel,
+            "new": ~evaluation.in_funnel,
+        }[part]
         rows = evaluation.truth.row_of_each()[chosen]
         present, counts = np.unique(rows, return_counts=True)
         indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -88,7 +92,9 @@ def to_json(results: list[Result], split: Split) -> dict[str, Any]:
 
 def save_vectors(result: Result, path: Path) -> None:
     """Every per-user value, as an .npz of `users/SLICE` and `SLICE/METRIC`."""
-    arrays: dict[str, npt.NDArray[Any]] = {f"users/{part}": each for part, each in result.users.items()}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"users/{part}": each for part, each in result.users.items()
+    }
     for part, values in result.values.items():
         arrays |= {f"{part}/{metric}": each.astype(np.float32) for metric, each in values.items()}
     with replace_file(path) as temporary, temporary.open("wb") as stream:
@@ -103,17 +109,24 @@ def table(report: Mapping[str, Any], *, width: int = 120) -> Table:
     from rich.table import Table
 
     cutoffs = CUTOFFS if width >= 116 else (10, 50, 100)
-    caption = f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % interval."
+    caption = (
+        f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % interval."
+    )
     shown = Table(caption=caption, caption_justify="left", padding=(0, 1) if width >= 116 else 0)
     for heading in ("slice", "model", *(f"@{k}" for k in cutoffs), "±HR@100"):
-        shown.add_column(heading, justify="left" if heading in ("slice", "model") else "right", no_wrap=True)
+        shown.add_column(
+            heading, justify="left" if heading in ("slice", "model") else "right", no_wrap=True
+        )
     for part in SLICES:
         first = True
         for model, summary in report["models"].items():
             if part not in summary:
                 continue
             values = summary[part]
-            cells = [f"{_short(values[f'hr@{k}']['mean'])}/{_short(values[f'ndcg@{k}']['mean'])}" for k in cutoffs]
+            cells = [
+                f"{_short(values[f'hr@{k}']['mean'])}/{_short(values[f'ndcg@{k}']['mean'])}"
+                for k in cutoffs
+            ]
             hit = values["hr@100"]
             users = f"{part} ({int(hit['users']):,})" if first else ""
             shown.add_row(users, model, *cells, _short((hit["high"] - hit["low"]) / 2))

@@ -109,7 +109,7 @@ class Model(nn.Module):
         sizes = (("user", batch.user, self.shape.n_users), ("item", batch.item, self.shape.n_items))
         for name, index, size in sizes:
             # On a GPU the bounds are checked by the look-up itself, without a wait.
-            if index.is_cpu and not (0 <= int(index.min()) and int(index.max()) < size):
+            if index.is_cpu and (int(index.min()) < 0 or int(index.max()) >= size):
                 raise ValueError(
                     f"expected {name} indices from 0 to {size - 1}, got {int(index.min())} to "
                     f"{int(index.max())}"

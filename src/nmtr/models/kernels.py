@@ -33,13 +33,10 @@ class GMFCascadeLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         user, item, bias, h, users, items, target, weight, lambdas, kind, l2 = inputs
-        loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad = gmf_cascade(
-            *(
-                each.detach().numpy()
-                for each in (user, item, bias, h, users, items, target, weight, lambdas)
-            ),
-            KINDS[kind],
-            np.float32(l2),
+        tensors = (user, item, bias, h, users, items, target, weight, lambdas)
+        arrays: list[Any] = [each.detach().numpy() for each in tensors]
+        loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad = gmf_cascade(  # type: ignore[call-arg]
+            *arrays, KINDS[kind], np.float32(l2)
         )
         ctx.shapes = (user.shape, item.shape, bias.shape)
         ctx.rows = (torch.from_numpy(user_rows), torch.from_numpy(item_rows))
@@ -65,7 +62,7 @@ def gmf_cascade(
     user_table: Floats, item_table: Floats, bias: Floats, h: Floats, users: Ints, items: Ints,
     target: Floats, weight: Floats, lambdas: Floats, kind: int, l2: np.float32,
 ) -> tuple[float, Ints, Floats, Ints, Floats, Floats, Floats]:  # fmt: skip
-    """The loss, and the gradients of the rows met: (rows, values) of users and items, then bias, h."""
+    """The loss, and gradients of the rows met: (rows, values) of users and items, then bias, h."""
     B, (R, E) = len(users), h.shape
     user_slot, user_rows = _slots(users, len(user_table))
     item_slot, item_rows = _slots(items, len(item_table))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 
 def weighted_log_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019
     z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
 
-L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that a
-user or item is shrunk as often as it is met; the units' own weights are not shrunk.
+L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that
+a user or item is shrunk as often as it is met; the units' own weights are not shrunk.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ row; a block is all of U x N, and never builds the U x N x E product where algeb
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 BLOCK_ROWS = 32_768  # rows of a block's hidden layer held at once: 8 MB at width 64
@@ -23,7 +25,8 @@ class GMF(nn.Module):
         self.h = nn.Parameter(torch.ones(embedding))
 
     def forward(self, p: Tensor, q: Tensor, u: Tensor, i: Tensor) -> Tensor:
-        return (F.embedding(u, p) * F.embedding(i, q)) @ self.h
+        out: Tensor = (F.embedding(u, p) * F.embedding(i, q)) @ self.h
+        return out
 
     def block(self, p: Tensor, q: Tensor) -> Tensor:
         return (p * self.h) @ q.T
@@ -44,14 +47,13 @@ class Tower(nn.Module):
         self.first_q = nn.Linear(embedding, layers[0], bias=False)
         self.activate = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
-        self.rest = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(layers[:-1], layers[1:], strict=True)
-        )
+        rest = [nn.Linear(a, b) for a, b in pairwise(layers)]
+        self.rest = nn.ModuleList(rest)
         bound = (6 / (2 * embedding + layers[0])) ** 0.5  # Glorot over the concatenated input
         for each in (self.first_p, self.first_q):
             nn.init.uniform_(each.weight, -bound, bound)
         nn.init.zeros_(self.first_p.bias)
-        for layer in self.rest:
+        for layer in rest:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -60,7 +62,7 @@ class Tower(nn.Module):
 
     def upper(self, first: Tensor) -> Tensor:
         """(B, H) first layer before activation -> (B, last width)."""
-        hidden = self.dropout(self.activate(first))
+        hidden: Tensor = self.dropout(self.activate(first))
         for layer in self.rest:
             hidden = self.dropout(self.activate(layer(hidden)))
         return hidden
@@ -112,9 +114,12 @@ class NeuMF(nn.Module):
         return self.gmf.block(p, q) + self.mlp.block(p, q)
 
 
+Unit = GMF | MLP | NeuMF
+
+
 def make_unit(
     name: str, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
-) -> nn.Module:
+) -> Unit:
     """A unit by its name; raises ValueError for an unknown one."""
     if name == "gmf":
         return GMF(embedding)

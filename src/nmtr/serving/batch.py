@@ -22,7 +22,9 @@ def write(
     progress: Progress | None = None,
 ) -> int:
     """Write the best k items of each user to `out`, whole or not at all; returns the rows."""
-    parts = recommender.stream(users, k=k, repeats=repeats, exclude_seen=exclude_seen, progress=progress)
+    parts = recommender.stream(
+        users, k=k, repeats=repeats, exclude_seen=exclude_seen, progress=progress
+    )
     rows = 0
     with replace_file(out) as temporary:
         folder = temporary.with_suffix(".parts")
@@ -37,4 +39,3 @@ def write(
                 each.unlink()
             folder.rmdir()
     return rows
-

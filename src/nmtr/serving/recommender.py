@@ -28,7 +28,9 @@ class Recommender:
     unless `repeats`. Ties go in the order of a seeded hash of the item's id.
     """
 
-    def __init__(self, model: Model, data: Interactions, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self, model: Model, data: Interactions, calibration: Calibration | None = None
+    ) -> None:
         self.model, self.data, self.calibration = model, data, calibration
 
     @cached_property
@@ -37,7 +39,9 @@ class Recommender:
 
     @cached_property
     def popularity(self) -> Model:
-        model = make("popularity", {}, Shape(self.data.n_users, self.data.n_items, self.data.behaviors))
+        model = make(
+            "popularity", {}, Shape(self.data.n_users, self.data.n_items, self.data.behaviors)
+        )
         model.learn(self.records)
         return model
 
@@ -48,7 +52,12 @@ class Recommender:
         return tuple(f"{prefix}_{each}" for each in self.data.behaviors)
 
     def recommend(
-        self, users: Sequence[object] | pl.Series, *, k: int = 20, repeats: bool | None = None, exclude_seen: bool = False
+        self,
+        users: Sequence[object] | pl.Series,
+        *,
+        k: int = 20,
+        repeats: bool | None = None,
+        exclude_seen: bool = False,
     ) -> pl.DataFrame:
         """The best k items of each user: user_id, rank, item_id, score, one column per behaviour, basis.
 
@@ -60,7 +69,9 @@ class Recommender:
             raise UsageError(f"k: expected at least 1, got {k}")
         ids = users if isinstance(users, pl.Series) else pl.Series(users)
         frames = list(self.stream(ids, k=k, repeats=repeats, exclude_seen=exclude_seen))
-        return pl.concat(frames) if frames else self._frame(ids, np.empty(0, np.int64), k=k, mask=None)
+        return (
+            pl.concat(frames) if frames else self._frame(ids, np.empty(0, np.int64), k=k, mask=None)
+        )
 
     def stream(
         self,
@@ -76,7 +87,9 @@ class Recommender:
         for start in range(0, len(users), CHUNK):
             ids = users.slice(start, CHUNK)
             index = self.data.users.indices(ids)
-            yield self._frame(ids, index, k=k, mask=self._mask(index, again=again, seen=exclude_seen))
+            yield self._frame(
+                ids, index, k=k, mask=self._mask(index, again=again, seen=exclude_seen)
+            )
             if progress:
                 progress(start + len(ids), len(users))
 
@@ -91,12 +104,17 @@ class Recommender:
     def _seen(self) -> CSR:
         return self.records.seen()
 
-    def _frame(self, ids: pl.Series, index: npt.NDArray[np.int64], *, k: int, mask: CSR | None) -> pl.DataFrame:
+    def _frame(
+        self, ids: pl.Series, index: npt.NDArray[np.int64], *, k: int, mask: CSR | None
+    ) -> pl.DataFrame:
         known = index >= 0
         if mask is None:
             mask = CSR(np.zeros(1, np.int64), np.zeros(0, np.int32), self.data.n_items)
         parts = []
-        for model, rows in ((self.model, np.flatnonzero(known)), (self.popularity, np.flatnonzero(~known))):
+        for model, rows in (
+            (self.model, np.flatnonzero(known)),
+            (self.popularity, np.flatnonzero(~known)),
+        ):
             if len(rows) or not len(ids):
                 parts.append((rows, model, *self._top(model, index[rows], mask.take(rows), k)))
         frames = [self._part(ids, index, *each) for each in parts]
@@ -113,10 +131,14 @@ class Recommender:
             levels = np.full_like(levels, np.nan)  # a count of buyers is no score of this model
         return items, scores, levels
 
-    def _probabilities(self, levels: npt.NDArray[np.float32], histories: Histories) -> npt.NDArray[np.float32]:
+    def _probabilities(
+        self, levels: npt.NDArray[np.float32], histories: Histories
+    ) -> npt.NDArray[np.float32]:
         if self.calibration is None:
             raise AssertionError("no calibration")
-        found: npt.NDArray[np.float32] = self.calibration.probabilities(torch.from_numpy(levels), histories).numpy()
+        found: npt.NDArray[np.float32] = self.calibration.probabilities(
+            torch.from_numpy(levels), histories
+        ).numpy()
         return found
 
     def _part(
@@ -140,4 +162,6 @@ class Recommender:
         }
         columns |= {name: levels[row, r, rank] for r, name in enumerate(self.shown)}
         frame = pl.DataFrame(columns)
-        return frame.with_columns(pl.lit("model" if model is self.model else "popular").alias("basis"))
+        return frame.with_columns(
+            pl.lit("model" if model is self.model else "popular").alias("basis")
+        )

@@ -49,6 +49,8 @@ class Optimizer:
             if not grad.is_sparse:
                 self.update(parameter.data, grad, slots)
                 continue
+            if not bool((grad._indices()[0].diff() > 0).all()):  # a row may stand there twice
+                grad = grad.coalesce()
             rows, values = grad._indices()[0], grad._values()
             if not self.update_rows(parameter.data, rows, values, slots):
                 taken = [each[rows] for each in (parameter.data, *slots)]

@@ -67,23 +67,35 @@ class Run:
     epochs: int
 
     def split(self, *, fold: str = "test") -> Split:
-        return split(self.data, self.settings.protocol, fold="validation" if fold == "validation" else "test")
+        return split(
+            self.data, self.settings.protocol, fold="validation" if fold == "validation" else "test"
+        )
 
 
 def execute(
-    data: Interactions, settings: Settings, path: Path | None = None, *, report: Report | None = None
+    data: Interactions,
+    settings: Settings,
+    path: Path | None = None,
+    *,
+    report: Report | None = None,
 ) -> Run:
     """Train by the settings; with a path, keep the run there and take up where a killed one stopped."""
     settings = _resolve(data, settings)
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     shape = Shape(data.n_users, data.n_items, data.behaviors)
-    phases = _Phases(data, settings, shape, path, report)  # a wrong option fails here, before a file
+    phases = _Phases(
+        data, settings, shape, path, report
+    )  # a wrong option fails here, before a file
     if path:
         path.mkdir(parents=True, exist_ok=True)
         _write_config(path, data, settings)
     fitted = split(data, settings.protocol, fold="test").train
-    epochs = phases.select() if phases.trains and settings.training.select != "none" else settings.training.epochs
+    epochs = (
+        phases.select()
+        if phases.trains and settings.training.select != "none"
+        else settings.training.epochs
+    )
     found = None
     if phases.trains and settings.training.calibrate:
         reduced = calibration.without_held(data, fitted)
@@ -101,9 +113,20 @@ class _Phases:
     """The trainings of one run: each a new model from the same seed."""
 
     def __init__(
-        self, data: Interactions, settings: Settings, shape: Shape, path: Path | None, report: Report | None
+        self,
+        data: Interactions,
+        settings: Settings,
+        shape: Shape,
+        path: Path | None,
+        report: Report | None,
     ) -> None:
-        self.data, self.settings, self.shape, self.path, self.report = data, settings, shape, path, report
+        self.data, self.settings, self.shape, self.path, self.report = (
+            data,
+            settings,
+            shape,
+            path,
+            report,
+        )
         self.trains = self._new().trained
 
     def _new(self) -> Model:
@@ -120,13 +143,17 @@ class _Phases:
             values = per_user(ranks(model, evaluation), evaluation.truth.indptr)
             return {name: float(values[name].mean()) for name in {metric, "hr@100", "ndcg@100"}}
 
-        return self._train("selection", validation.train, self.settings.training.epochs, measure)[1].best_epoch
+        return self._train("selection", validation.train, self.settings.training.epochs, measure)[
+            1
+        ].best_epoch
 
     def fit(self, phase: str, records: Records, epochs: int) -> Model:
         """Train for a fixed number of epochs."""
         return self._train(phase, records, epochs, None)[0]
 
-    def _train(self, phase: str, records: Records, epochs: int, measure: Any) -> tuple[Model, Progress]:
+    def _train(
+        self, phase: str, records: Records, epochs: int, measure: Any
+    ) -> tuple[Model, Progress]:
         model = self._new()
         model.learn(records)
         progress = Progress(phase)
@@ -142,7 +169,7 @@ class _Phases:
         return model, progress
 
 
-def _sample(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:
+def sample_users(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:
     """The evaluation of `users` of its users, chosen by hash; of all where 0."""
     if not 0 < users < len(evaluation.users):
         return evaluation
@@ -190,15 +217,23 @@ def save_run(run: Run, path: Path) -> None:
 
 def _write_config(path: Path, data: Interactions, settings: Settings) -> None:
     about = {"nmtr": __version__, "data": _data_path(path, data), "fingerprint": data.fingerprint()}
-    options = {name: list(each) if isinstance(each, tuple) else each for name, each in settings.options.items()}
+    options = {
+        name: list(each) if isinstance(each, tuple) else each
+        for name, each in settings.options.items()
+    }
     content = about | asdict(settings) | {"options": options}
     file = path / "config.toml"
     if file.exists() and (any(path.glob("checkpoint-*")) or (path / "model.safetensors").exists()):
         old, before = read_settings(file)
         if (path / "model.safetensors").exists():
             raise UsageError(f"{path} holds a finished run; name another folder for this one")
-        if _comparable(old) != _comparable(settings) or before.get("fingerprint") != about["fingerprint"]:
-            raise UsageError(f"{path} holds an unfinished run with other settings or data; resume with those, or name another folder")
+        if (
+            _comparable(old) != _comparable(settings)
+            or before.get("fingerprint") != about["fingerprint"]
+        ):
+            raise UsageError(
+                f"{path} holds an unfinished run with other settings or data; resume with those, or name another folder"
+            )
     else:
         write_text(file, tomli_w.dumps(content))
     (path / "metrics.jsonl").unlink(missing_ok=True)  # each phase writes its whole history again
@@ -233,25 +268,36 @@ def open_run(path: Path, *, data: Path | None = None) -> Run:
     Raises UsageError if there is none, DamagedError if its weights do not fit or its data changed.
     """
     if not (path / "config.toml").exists():
-        raise UsageError(f"{path} is no run (it has no config.toml); make one with `nmtr train DATA --out {path}`")
+        raise UsageError(
+            f"{path} is no run (it has no config.toml); make one with `nmtr train DATA --out {path}`"
+        )
     settings, about = read_settings(path / "config.toml")
     if not (path / "model.safetensors").exists():
-        raise UsageError(f"{path} is not finished; go on with `nmtr train {about.get('data', 'DATA')} --config {path / 'config.toml'} --out {path}`")
+        raise UsageError(
+            f"{path} is not finished; go on with `nmtr train {about.get('data', 'DATA')} --config {path / 'config.toml'} --out {path}`"
+        )
     opened = load_data(data or path / about["data"])  # an absolute path stays what it is
     if opened.fingerprint() != about["fingerprint"]:
-        raise DamagedError(f"{path} was trained on other data than {opened.path} now holds; name the right ones with --data")
-    model = make(settings.model, settings.options, Shape(opened.n_users, opened.n_items, opened.behaviors))
+        raise DamagedError(
+            f"{path} was trained on other data than {opened.path} now holds; name the right ones with --data"
+        )
+    model = make(
+        settings.model, settings.options, Shape(opened.n_users, opened.n_items, opened.behaviors)
+    )
     try:
         with safe_open(path / "model.safetensors", "pt") as stream:
             epochs = int(stream.metadata()["epochs"])
             model.load_state_dict({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
     except Exception as error:  # safetensors and torch raise several kinds
-        raise DamagedError(f"{path / 'model.safetensors'} cannot be read as a {settings.model} ({error}); train again") from error
+        raise DamagedError(
+            f"{path / 'model.safetensors'} cannot be read as a {settings.model} ({error}); train again"
+        ) from error
     model.eval()
     scale = path / "calibration.json"
     try:
         found = Calibration.from_json(json.loads(scale.read_text())) if scale.exists() else None
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{scale} is not readable ({error}); delete it to show scores only") from error
+        raise DamagedError(
+            f"{scale} is not readable ({error}); delete it to show scores only"
+        ) from error
     return Run(path, settings, opened, model, found, epochs)
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from nmtr.data.records import LabelledPairs, Records
 from nmtr.models.base import Batch
 
+Int = int | np.signedinteger[Any]
 NegativeRule = Literal["unobserved", "unseen"]
 TRIES = 200  # draws for one negative before a user who has nearly everything goes without it
 
@@ -44,13 +45,21 @@ class Sampler:
         batch_size: int,
         seed: int,
     ) -> Sampler:
-        """negatives: one count per behaviour, or one for all; batch_size: recorded pairs a batch."""
+        """negatives: one count per behaviour or one for all; batch_size: recorded pairs a batch.
+
+        Raises ValueError for counts that do not fit, or a batch size below 1.
+        """
         pairs = LabelledPairs.from_records(records)
         counts = negatives * pairs.n_behaviors if len(negatives) == 1 else negatives
         if len(counts) != pairs.n_behaviors:
             raise ValueError(
                 f"negatives: expected one count or {pairs.n_behaviors} (one for each of "
                 f"{', '.join(records.behaviors)}), got {len(counts)}"
+            )
+        if min(counts) < 0 or batch_size < 1:
+            raise ValueError(
+                f"expected negatives of 0 or more and a batch_size of 1 or more, got {counts} "
+                f"and {batch_size}"
             )
         return cls(pairs, counts, rule, batch_size, seed)
 
@@ -68,11 +77,8 @@ class Sampler:
         for step in range(self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
             chosen = chosen[np.argsort(users[chosen], kind="stable")]  # a user's rows meet in cache
-            seed = int(
-                np.random.SeedSequence((self.seed, number, step, rank)).generate_state(
-                    1, np.uint64
-                )[0]
-            )
+            entropy = np.random.SeedSequence((self.seed, number, step, rank))
+            seed = int(entropy.generate_state(1, np.uint64)[0])
             rows = draw(
                 chosen, users, set_.indptr, set_.indices, self.pairs.bits, set_.n_columns,
                 counts, self.rule == "unseen", np.uint64(seed),
@@ -146,7 +152,7 @@ def draw(
 
 @numba.njit(cache=True, inline="always")
 def recorded(
-    low: int, high: int, indices: npt.NDArray[np.int32], bits: npt.NDArray[np.uint32], item: int
+    low: Int, high: Int, indices: npt.NDArray[np.int32], bits: npt.NDArray[np.uint32], item: Int
 ) -> np.uint32:
     """The behaviours, as bits, under which the user whose pairs are low..high-1 has this item."""
     end = high
@@ -157,5 +163,6 @@ def recorded(
         else:
             high = middle
     if low < end and indices[low] == item:
-        return bits[low]
+        found: np.uint32 = bits[low]
+        return found
     return np.uint32(0)

@@ -49,14 +49,22 @@ class Training:
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        positive = {"learning_rate": self.learning_rate, "batch_size": self.batch_size, "epochs": self.epochs}
+        positive = {
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+        }
         for name, value in positive.items():
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{name}: expected a positive number, got {value}")
         if not self.negatives or min(self.negatives) < 0 or max(self.negatives) < 1:
-            raise ValueError(f"negatives: expected counts of which one is at least 1, got {self.negatives}")
+            raise ValueError(
+                f"negatives: expected counts of which one is at least 1, got {self.negatives}"
+            )
         if self.negative_rule not in ("unobserved", "unseen"):
-            raise ValueError(f"negative_rule: expected unobserved or unseen, got {self.negative_rule!r}")
+            raise ValueError(
+                f"negative_rule: expected unobserved or unseen, got {self.negative_rule!r}"
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
         if self.seed < 0 or self.patience < 1 or self.threads < 0:
@@ -64,7 +72,9 @@ class Training:
 
     def torch_device(self) -> torch.device:
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise NmtrError("device: cuda was asked for, and torch finds no CUDA device; use device=auto")
+            raise NmtrError(
+                "device: cuda was asked for, and torch finds no CUDA device; use device=auto"
+            )
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(automatic if self.device == "auto" else self.device)
 
@@ -102,11 +112,17 @@ def train(
     weights that it would have had. Raises NmtrError with advice when the loss is no number.
     """
     sampler = Sampler.from_records(
-        records, negatives=config.negatives, rule=config.negative_rule, batch_size=config.batch_size, seed=config.seed
+        records,
+        negatives=config.negatives,
+        rule=config.negative_rule,
+        batch_size=config.batch_size,
+        seed=config.seed,
     )
     device = config.torch_device()
     model.to(device)
-    optimizer = make_optimizer(config.optimizer, model.named_parameters(), rate=config.learning_rate)
+    optimizer = make_optimizer(
+        config.optimizer, model.named_parameters(), rate=config.learning_rate
+    )
     state = Progress(phase)
     if checkpoint and checkpoint.exists():
         state = restore(checkpoint, phase, model, optimizer) or state
@@ -114,7 +130,12 @@ def train(
     while state.epochs_done < epochs and not _spent(state, config, measure):
         began = time.monotonic()
         loss = _epoch(model, optimizer, sampler, state, device, report)
-        line = {"phase": phase, "epoch": state.epochs_done, "loss": loss, "seconds": time.monotonic() - began}
+        line = {
+            "phase": phase,
+            "epoch": state.epochs_done,
+            "loss": loss,
+            "seconds": time.monotonic() - began,
+        }
         if measure:
             values = measure(model)
             line |= values
@@ -176,7 +197,11 @@ def save(path: Path, state: Progress, model: Model, optimizer: Optimizer) -> Non
         "steps": optimizer.steps,
     }
     with replace_file(path) as temporary:
-        save_file({name: each.contiguous() for name, each in tensors.items()}, temporary, {"nmtr": json.dumps(about)})
+        save_file(
+            {name: each.contiguous() for name, each in tensors.items()},
+            temporary,
+            {"nmtr": json.dumps(about)},
+        )
 
 
 def restore(path: Path, phase: str, model: Model, optimizer: Optimizer) -> Progress | None:
@@ -190,13 +215,22 @@ def restore(path: Path, phase: str, model: Model, optimizer: Optimizer) -> Progr
         model.load_state_dict(_part(tensors, "model."))
         optimizer.load(_part(tensors, "optimizer."), steps=about["steps"])
     except Exception as error:  # safetensors, json and torch each raise their own kinds
-        raise DamagedError(f"{path} cannot be read as this run's checkpoint ({error}); delete it to start over") from error
+        raise DamagedError(
+            f"{path} cannot be read as this run's checkpoint ({error}); delete it to start over"
+        ) from error
     torch.set_rng_state(tensors["rng"])
     value = -math.inf if about["best_value"] is None else about["best_value"]
     return Progress(
-        phase, about["epochs_done"], about["best_epoch"], value, _part(tensors, "best."), about["history"]
+        phase,
+        about["epochs_done"],
+        about["best_epoch"],
+        value,
+        _part(tensors, "best."),
+        about["history"],
     )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }

@@ -1,0 +1,107 @@
+"""Train an experiment with its committed settings, read the test once, write results/NAME.json.
+
+    python experiments/run.py nmtr-gmf
+    python experiments/run.py --table        the results beside the paper's, as Markdown
+
+The read of the test is logged in TEST_READS.md.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from common import HERE, RESULTS, WORK, beibei, machine, names, read
+
+from nmtr.data.split import split
+from nmtr.evaluation.report import baselines, evaluate, save_vectors, to_json
+from nmtr.training.run import execute
+
+PAPER = {  # HR/NDCG of Table II at K = 50, 80, 100, 200
+    "nmtr-gmf": (0.2050, 0.0590, 0.2721, 0.0688, 0.3119, 0.0741, 0.4543, 0.0961),
+    "nmtr-mlp": (0.1928, 0.0560, 0.2690, 0.0676, 0.3188, 0.0762, 0.4732, 0.0967),
+    "nmtr-neumf": (0.2079, 0.0609, 0.2689, 0.0683, 0.3193, 0.0760, 0.4766, 0.0971),
+}
+CUTOFFS = (50, 80, 100, 200)
+
+
+def main(name: str) -> None:
+    began = time.monotonic()
+    settings, _ = read(name)
+    data = beibei()
+    out = WORK / name
+    shutil.rmtree(out, ignore_errors=True)
+    run = execute(data, settings, out)
+    trained = time.monotonic() - began
+    log = HERE / "TEST_READS.md"
+    with log.open("a") as stream:
+        stream.write(f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `python experiments/run.py {name}` | the results table |\n")
+    parts = split(data, "as-published")
+    own = evaluate(run.model, parts, name=name)
+    seconds = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    save_vectors(own, out / "vectors-as-published.npz")
+    reports = {"as-published": to_json([own, *baselines(parts)], parts)}
+    parts = split(data, "discovery")  # the same training records, other users and mask
+    reports["discovery"] = to_json([evaluate(run.model, parts, name=name), *baselines(parts)], parts)
+    result = {
+        "experiment": name,
+        "settings": asdict(settings),
+        "machine": machine(),
+        "train_seconds": round(trained, 1),
+        "train_and_evaluate_seconds": round(seconds, 1),
+        "peak_memory_mib": peak,
+        "reports": reports,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(table())
+
+
+def table() -> str:
+    """Every result under results/, in Markdown."""
+    found = {name: json.loads(file.read_text()) for name in names() if (file := RESULTS / f"{name}.json").exists()}
+    lines = ["### as-published, test, all 21,716 users, train buys masked (HR/NDCG)", ""]
+    lines += ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
+    shown: set[str] = set()
+    for name, result in found.items():
+        models = result["reports"]["as-published"]["models"]
+        lines += [_row(model, values) for model, values in models.items() if model not in shown]
+        if name in PAPER:
+            paper = [f"{_cut(PAPER[name][2 * n])}/{_cut(PAPER[name][2 * n + 1])}" for n in range(4)]
+            lines.append(f"| {name}, the paper | - | {' | '.join(paper)} |")
+        shown |= set(models)
+    lines += ["", "### discovery, test, the 7,442 users whose held-out item is new to them, every seen item masked", ""]
+    lines += ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
+    shown = set()
+    for result in found.values():
+        models = result["reports"]["discovery"]["models"]
+        lines += [_row(model, values) for model, values in models.items() if model not in shown]
+        shown |= set(models)
+    lines.append("| EASE on buys (measured elsewhere, not by this program) | .0499/- | .1673/- | - | .2741/.0677 | - |")
+    lines += ["", "### cost", "", "| experiment | train, s | with evaluation, s | peak memory, MiB |", "|---|---|---|---|"]
+    for name, each in found.items():
+        lines.append(f"| {name} | {each['train_seconds']} | {each['train_and_evaluate_seconds']} | {each['peak_memory_mib']} |")
+    return "\n".join(lines)
+
+
+def _row(model: str, summary: dict[str, Any]) -> str:
+    values = summary["all"]
+    cells = [f"{_cut(values[f'hr@{k}']['mean'])}/{_cut(values[f'ndcg@{k}']['mean'])}" for k in (10, *CUTOFFS)]
+    return f"| {model} | {' | '.join(cells)} |"
+
+
+def _cut(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--table"]:
+        print(table())
+    else:
+        main(sys.argv[1])
