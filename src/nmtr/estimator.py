@@ -13,13 +13,13 @@ from nmtr.data.events import ReadOptions, from_frame
 from nmtr.data.interactions import Interactions
 from nmtr.data.interactions import load as load_data
 from nmtr.data.prepare import prepare
-from nmtr.data.split import split
 from nmtr.errors import NmtrError, UsageError
 from nmtr.evaluation.report import baselines, evaluate, to_json
 from nmtr.files import replace_folder
 from nmtr.models import nmtr as model_file
 from nmtr.options import build
 from nmtr.serving.recommender import Recommender
+from nmtr.training.folder import check_replaceable
 from nmtr.training.run import Run, Settings, execute, open_run, save_run
 from nmtr.training.trainer import Training
 
@@ -38,6 +38,8 @@ def interactions(
     timestamp). behaviors: ordered, the target last. holdout: as `nmtr prepare --holdout`.
     Raises DataError where the events cannot be read as promised.
     """
+    if isinstance(behaviors, str):
+        raise UsageError(f"behaviors: expected a list of names, got one text, {behaviors!r}")
     frame = events if isinstance(events, pl.DataFrame | pl.LazyFrame) else pl.DataFrame(events)
     chosen = options or ReadOptions(behaviors=tuple(behaviors))
     return prepare(
@@ -69,6 +71,7 @@ class NMTR:
         self._options = mine
         self._protocol = protocol
         self.run_: Run | None = None
+        self._recommender: Recommender | None = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Every option and its value."""
@@ -77,39 +80,48 @@ class NMTR:
         return values | {"protocol": self._protocol}
 
     def set_params(self, **params: Any) -> NMTR:
-        """Change options before fitting."""
+        """Change options; what was fitted with the old ones is forgotten."""
+        if not params:
+            return self
         fresh = NMTR(**{**self.get_params(), **params})
         self.__dict__.update(fresh.__dict__)
         return self
 
     def fit(self, data: Interactions, y: None = None) -> NMTR:
-        """Learn from prepared interactions; returns self."""
+        """Learn from prepared interactions; returns self. `y` is there for scikit-learn only."""
+        if not isinstance(data, Interactions):
+            raise UsageError(
+                f"fit expects prepared interactions, got {type(data).__name__}; make them with "
+                "nmtr.interactions(events, behaviors) or nmtr.load(folder)"
+            )
         settings = Settings("nmtr", self._protocol, self._options, self._training)
-        self.run_ = execute(data, settings)
+        self.run_, self._recommender = execute(data, settings), None
         return self
 
     def recommend(
         self, users: Sequence[object] | pl.Series, *, k: int = 20, **how: Any
     ) -> pl.DataFrame:
         """The best k items of each user (Recommender.recommend)."""
-        run = self._fitted()
-        return Recommender(run.model, run.data, run.calibration).recommend(users, k=k, **how)
+        self._recommender = self._recommender or Recommender.of(self._fitted())
+        return self._recommender.recommend(users, k=k, **how)
 
     def evaluate(self, *, fold: str = "test") -> Mapping[str, Any]:
-        """Metrics by slice with intervals, popularity and replay beside them, the protocol in words.
+        """Metrics by slice with intervals, popularity and replay, and the protocol in words.
 
         fold: `test`, which must choose nothing (log that you read it), or `validation`; for the
         latter this model has seen the validation pairs, so only baselines are meaningful there.
         """
         run = self._fitted()
-        parts = split(
-            run.data, run.settings.protocol, fold="validation" if fold == "validation" else "test"
-        )
+        parts = run.split(fold=fold)
         return to_json([evaluate(run.model, parts, name="nmtr"), *baselines(parts)], parts)
 
     def save(self, path: str | Path) -> None:
-        """Write the fitted estimator and its data to a folder (no pickle)."""
+        """Write the fitted estimator and its data to a folder (no pickle).
+
+        An estimator saved there before is replaced; raises UsageError for any other folder.
+        """
         run = self._fitted()
+        check_replaceable(Path(path))
         with replace_folder(Path(path)) as folder:
             run.data.save(folder / "data")
             save_run(replace(run, data=load_data(folder / "data")), folder)
@@ -118,12 +130,13 @@ class NMTR:
     def load(cls, path: str | Path) -> NMTR:
         """Open what `save` wrote; raises UsageError or DamagedError."""
         run = open_run(Path(path))
-        if run.settings.model not in ("nmtr", "nmtr-gmf", "nmtr-mlp", "nmtr-neumf"):
+        if not isinstance(run.model, model_file.NMTR):
             raise UsageError(f"{path} holds a {run.settings.model}, not an NMTR")
         training = {
             each.name: getattr(run.settings.training, each.name) for each in fields(Training)
         }
-        found = cls(protocol=run.settings.protocol, **run.settings.options, **training)
+        options = vars(run.model.config)
+        found = cls(protocol=run.settings.protocol, **options, **training)
         found.run_ = run
         return found
 

@@ -51,26 +51,31 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, str]:
 
 def _convert(value: Any, hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType) and NoneType in arguments:
-        if value is None:
-            return None
-        return _convert(value, next(each for each in arguments if each is not NoneType))
     if origin is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(_convert(each, arguments[0]) for each in parts if each != "")
+        if not isinstance(parts, Sequence):
+            parts = (parts,)
+        found = tuple(_convert(each, arguments[0]) for each in parts if each != "")
+        return value if found == value else found  # the same object, which scikit-learn's clone asks
     if hint is bool and isinstance(value, str):
         if value.lower() not in ("true", "false"):
             raise ValueError(f"expected true or false, got '{value}'")
         return value.lower() == "true"
     if hint in (int, float):
-        if isinstance(value, bool):
-            raise ValueError(f"expected a number, got {value}")
-        number = hint(value)
-        if not math.isfinite(number):
-            raise ValueError(f"expected a finite number, got {value}")
-        if hint is int and isinstance(value, float) and value != number:
-            raise ValueError(f"expected a whole number, got {value}")
-        return number
+        return _number(value, hint)
     if hint in (str, bool) and not isinstance(value, hint):
         raise ValueError(f"expected {hint.__name__}, got {value!r}")
     return value
+
+
+def _number(value: Any, hint: type[int] | type[float]) -> int | float:
+    expected = ValueError(f"expected a {'whole ' if hint is int else ''}number, got {value!r}")
+    if isinstance(value, bool):
+        raise expected
+    try:
+        number = hint(value)
+    except (TypeError, ValueError, OverflowError):
+        raise expected from None
+    if not isinstance(value, str) and value != number:
+        raise expected
+    return number

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from nmtr.data.audit import Audit, audit, render, sparsity_groups
-from nmtr.data.audit_figures import HeldOutFigures, IdOrder, Marginal, Shift, Skipped, Times
-from nmtr.data.audit_holdout import ranks
+from nmtr.data.auditing.figures import HeldOutFigures, IdOrder, Marginal, Shift, Skipped, Times
+from nmtr.data.auditing.holdout import ranks
 from nmtr.data.events import ReadOptions, from_frame, read_events
 from nmtr.data.interactions import Interactions, load
 from nmtr.data.prepare import prepare

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmtr.data import sources
 from nmtr.data.events import EventLog, ReadOptions, from_frame, read_events
+from nmtr.data.reading import sources
 from nmtr.errors import DataError, NmtrError, UsageError
 
 DROP = ReadOptions(malformed="drop")
@@ -137,7 +137,7 @@ class TestForms:
         def small(source: sources.Source, *, quoted: bool, size: int = 100) -> Any:
             return whole(source, quoted=quoted, size=size)
 
-        monkeypatch.setattr("nmtr.data.delimited.line_blocks", small)
+        monkeypatch.setattr("nmtr.data.reading.delimited.line_blocks", small)
         with pytest.raises(DataError, match=r"log.csv line 602: .*expected 3 fields, got 2"):
             read(path)
         log = read(path, malformed="drop")

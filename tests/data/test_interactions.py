@@ -38,7 +38,8 @@ def make(users: list[int] | list[str], *, times: bool = True) -> Interactions:
 
 
 def with_pairs(data: Interactions) -> Interactions:
-    return replace(data, holdout_user=np.array([0, 2], np.int32), holdout_item=np.array([1, 2], np.int32))
+    users, items = np.array([[0, 2], [1, 2]], np.int32)
+    return replace(data, holdout_user=users, holdout_item=items)
 
 
 def same(ours: Interactions, theirs: Interactions) -> None:

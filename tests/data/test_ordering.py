@@ -20,19 +20,29 @@ def log(pairs: dict[str, range], *, undo: bool = False) -> pl.DataFrame:
 
 
 def test_the_rarest_behaviour_is_the_target() -> None:
-    proposal = propose_order(log({"buy": range(2), "view": range(20), "cart": range(6)}))
+    proposal = propose_order(log({"buy": range(40), "view": range(400), "cart": range(120)}))
     assert proposal.behaviors == ("view", "cart", "buy")
     assert proposal.sure
     assert any("3.3 times" in why and "100%" in why for why in proposal.why)
 
 
 def test_nesting_decides_between_volumes_that_are_close() -> None:
-    nested = propose_order(log({"cart": range(10), "buy": range(7)}))
+    nested = propose_order(log({"cart": range(100), "buy": range(70)}))
     assert nested.behaviors == ("cart", "buy")
     assert nested.sure
-    apart = propose_order(log({"cart": range(10), "buy": range(20, 27)}))
+    apart = propose_order(log({"cart": range(100), "buy": range(200, 270)}))
     assert not apart.sure
     assert any("too alike" in why for why in apart.why)
+
+
+def test_equal_sets_are_nested_both_ways_and_tell_no_order() -> None:
+    assert not propose_order(log({"cart": range(100), "buy": range(100)})).sure
+
+
+def test_a_handful_of_events_tells_nothing() -> None:
+    proposal = propose_order(log({"view": range(400), "buy": range(3)}))
+    assert not proposal.sure
+    assert any("too few" in why for why in proposal.why)
 
 
 def test_nesting_counts_pairs_once() -> None:

@@ -93,9 +93,7 @@ class TestIndices:
         vocabulary = Vocabulary(pl.Series("id", ids))
         assert [int(vocabulary.indices([each])[0]) for each in asked] == expected
         assert vocabulary.indices(asked).tolist() == expected
-        known = [each for each in expected if each >= 0]
         assert vocabulary.take(vocabulary.indices(ids)).to_list() == ids
-        assert len(vocabulary) >= len(known)
 
 
 class TestBehaviours:
@@ -125,8 +123,10 @@ class TestHoldOutRule:
 
     @pytest.mark.parametrize(
         "cut",
-        ["2026-01-08", "2026-01-08T00:00:00", "2026-01-08T01:00:00+01:00", "0.7"]
-        + [str(FIRST + 7 * DAY), str((FIRST + 7 * DAY) // 1000)],
+        [
+            *("2026-01-08", "2026-01-08T00:00:00", "2026-01-08T01:00:00+01:00", "0.7"),
+            *(str(FIRST + 7 * DAY), str((FIRST + 7 * DAY) // 1000)),
+        ],
     )
     def test_a_cut_is_a_date_a_unix_time_or_a_share(self, cut: str) -> None:
         data = prepare(log_of(buys(10)), behaviors=ORDER, holdout=f"time:{cut}")

@@ -29,7 +29,8 @@ def csr(given_pairs: list[Pair]) -> CSR:
 def as_set(found: CSR) -> set[Pair]:
     listed = list(zip(found.row_of_each().tolist(), found.indices.tolist(), strict=True))
     assert listed == sorted(set(listed)), "rows ascend, and columns within them, without repeats"
-    assert (found.indptr.dtype, found.indices.dtype) == (np.int64, np.int32)
+    assert found.indptr.dtype == np.int64
+    assert found.indices.dtype == np.int32
     return set(listed)
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from nmtr.data import shop as world
 from nmtr.data import simulator
-from nmtr.data.shop import DAY, HOUR, Shelves
-from nmtr.data.shop_stock import open_shop
+from nmtr.data.shop import world
+from nmtr.data.shop.stock import open_shop
+from nmtr.data.shop.world import DAY, HOUR, Shelves
 from nmtr.data.simulator import SimulatorConfig, Truth, draw_events, simulate
 from nmtr.errors import DamagedError, UsageError
 

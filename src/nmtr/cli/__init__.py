@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,10 @@ from rich.console import Console
 from nmtr import __version__
 from nmtr.errors import NmtrError
 
-EPILOGUE = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Add --debug to any command for a traceback."
+EPILOGUE = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. "
+    "Add --debug to any command for a traceback."
+)
 
 app = App(
     name="nmtr",
@@ -25,7 +29,7 @@ app.command("nmtr.cli.logs:prepare", name="prepare")
 app.command("nmtr.cli.logs:audit", name="audit")
 app.command("nmtr.cli.runs:train", name="train")
 app.command("nmtr.cli.runs:evaluate", name="evaluate")
-app.command("nmtr.cli.runs:recommend", name="recommend")
+app.command("nmtr.cli.recommend:recommend", name="recommend")
 data = App(name="data", help="Named public data sets.")
 data.command("nmtr.cli.logs:get", name="get")
 app.command(data)
@@ -57,16 +61,20 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         errors.print(
-            "nmtr: interrupted; nothing half-written is left. The same command goes on where a run stopped."
+            "nmtr: interrupted; nothing half-written is left. "
+            "The same command goes on where a run stopped."
         )
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has left; Python would complain once more when it flushes.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
-    except (OSError, MemoryError) as error:
+    except Exception as error:
         if debug:
             raise
         errors.print(f"nmtr: {type(error).__name__}: {error}", style="red", markup=False)
+        if not isinstance(error, OSError | MemoryError):
+            errors.print("This should not happen. The same command with --debug shows where.")
         return 1
     return 0
 

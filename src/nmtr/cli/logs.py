@@ -43,10 +43,9 @@ def simulate(
     config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed)
     with bar("simulate") as progress:
         run(config, out, progress=progress)
-    console.print(
-        f"Simulated shop in {out}. Next: nmtr prepare {out} --behaviors view,cart,buy --out DATA",
-        markup=False,
-    )
+    say(f"Simulated shop in {out}.")
+    log = f"{out}/events-*.parquet"
+    say(f"Next: nmtr prepare '{log}' --behaviors view,cart,buy --out DATA")
 
 
 def prepare(

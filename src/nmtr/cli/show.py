@@ -21,6 +21,11 @@ console = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
 
 
+def say(text: str) -> None:
+    """Print a line as it is: no markup, and not broken where a path or a command would not copy."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 def emit_json(value: Mapping[str, Any]) -> None:
     """Print one JSON document to standard output."""
     print(json.dumps(value, indent=2, default=str))

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from nmtr.data import audit_holdout as holdout
-from nmtr.data.audit_figures import Audit, Skipped, Times, UserGroup, Volume
-from nmtr.data.audit_holdout import HeldOut
-from nmtr.data.audit_tables import render
-from nmtr.data.audit_text import recommend, verdicts
+from nmtr.data.auditing import holdout
+from nmtr.data.auditing.figures import Audit, Skipped, Times, UserGroup, Volume
+from nmtr.data.auditing.holdout import HeldOut
+from nmtr.data.auditing.tables import render
+from nmtr.data.auditing.text import recommend, verdicts
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Records
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from nmtr.data.columns import BEHAVIOR, ITEM, TIME, USER
-from nmtr.data.faults import OVER_CAP, UNKNOWN_BEHAVIOR, Faults
-from nmtr.data.options import ReadOptions
-from nmtr.data.rows import Rows, join
-from nmtr.data.sources import find_sources
-from nmtr.data.timestamps import implausible
+from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER
+from nmtr.data.reading.faults import OVER_CAP, UNKNOWN_BEHAVIOR, Faults
+from nmtr.data.reading.options import ReadOptions
+from nmtr.data.reading.rows import Rows, join
+from nmtr.data.reading.sources import find_sources
+from nmtr.data.reading.timestamps import implausible
 from nmtr.errors import DataError
 
 __all__ = ["EventLog", "ReadOptions", "ReadReport", "from_frame", "read_events"]

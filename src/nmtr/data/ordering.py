@@ -5,11 +5,13 @@ from itertools import pairwise
 
 import polars as pl
 
-from nmtr.data.columns import BEHAVIOR, ITEM, USER
+from nmtr.data.reading.columns import BEHAVIOR, ITEM, USER
 from nmtr.errors import DataError
 
 CLOSE = 2.0  # volumes nearer than this factor do not tell which behaviour is higher
 NESTED = 0.5  # share of the rarer behaviour's pairs in the commoner one that does
+LEAST = 1.1  # nesting tells only where volumes differ: equal sets are nested both ways
+FEW = 30  # events of a behaviour below which no figure tells
 _UNDOING = (
     r"^(remove|delete|undo|un(like|fav|follow|save|wish)|return|refund|cancel|dis(like|card))"
 )
@@ -33,7 +35,7 @@ def propose_order(frame: pl.DataFrame) -> Proposal:
 
     Undo events are ignored. Unsure where there is one behaviour only, where two neighbours have
     volumes within a factor of 2 and less than half of the rarer one's pairs are nested in the
-    commoner one, or where a name says that it undoes another. Raises DataError without events.
+    commoner one, where one has fewer than 30 events, or where a name says that it undoes another. Raises DataError without events.
     """
     events = frame.filter(~pl.col("undo")) if "undo" in frame.columns else frame
     volumes = _volumes(events)
@@ -85,7 +87,9 @@ def _compare(
         f"{lower!r} has {ratio:.1f} times the events of {higher!r}; "
         f"{share:.0%} of the pairs of {higher!r} are also in {lower!r}"
     )
-    if ratio >= CLOSE or share >= NESTED:
+    if volumes[higher] < FEW:
+        return f"{sentence}: too few events to tell", False
+    if ratio >= CLOSE or (share >= NESTED and ratio >= LEAST):
         return sentence, True
     return f"{sentence}: too alike in volume and too little nested to tell which is higher", False
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import polars as pl
 
 import nmtr
-from nmtr.data.shop import (
+from nmtr.data.shop.stock import open_shop
+from nmtr.data.shop.truth import BEHAVIORS, Truth
+from nmtr.data.shop.world import (
     DAY,
     HOUR,
     HOURS,
@@ -23,8 +25,6 @@ from nmtr.data.shop import (
     SimulatorConfig,
     rhythm,
 )
-from nmtr.data.shop_stock import open_shop
-from nmtr.data.truth import BEHAVIORS, Truth
 from nmtr.errors import UsageError
 
 __all__ = ["Events", "SimulatorConfig", "Truth", "draw_events", "simulate"]

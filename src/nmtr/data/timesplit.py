@@ -86,7 +86,8 @@ def _counts(data: Interactions, cut: int, end: int) -> npt.NDArray[np.bool_]:
     end, and the item was not the user's at the cut (unless repeats count).
     """
     time = _times(data)
-    events = (data.code == len(data.behaviors) - 1) & (time >= cut) & (time < end)
+    target: npt.NDArray[np.bool_] = data.code == len(data.behaviors) - 1
+    events = target & (time >= cut) & (time < end)
     events &= _stands(data, time < end)
     return events if data.repurchase else events & ~_stands(data, time < cut)
 

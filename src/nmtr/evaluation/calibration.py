@@ -25,7 +25,8 @@ from nmtr.data.vocabulary import mix
 from nmtr.models.base import Model
 
 HELD_TENTH = 10  # one cell in ten
-FIT_USERS = 2000  # users whose cells are used: enough for three parameters, and bounded
+FIT_USERS = 2000  # users whose cells are used: enough for three parameters
+FIT_CELLS = 20_000_000  # and fewer users where they have more cells than this, so memory is bounded
 SALT = 77
 
 
@@ -119,7 +120,7 @@ def centre(
 def _sample_users(data: Interactions, records: Records) -> npt.NDArray[np.int64]:
     known = np.flatnonzero(records.seen().lengths() > 0)
     order = np.argsort(mix(data.user_hash[known], data.user_hash[known], salt=SALT + 1))
-    return known[order[:FIT_USERS]]
+    return known[order[: min(FIT_USERS, max(50, FIT_CELLS // records.n_items))]]
 
 
 @torch.inference_mode()
@@ -183,4 +184,4 @@ def _solve_offset(logits: npt.NDArray[np.float64], rate: float) -> float:
         middle = (low + high) / 2
         mean = (1 / (1 + np.exp(-np.clip(logits + middle, -60, 60)))).mean()
         low, high = (middle, high) if mean < rate else (low, middle)
-    return (low + high) / 2
+    return float((low + high) / 2)

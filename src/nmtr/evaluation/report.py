@@ -144,6 +144,7 @@ def _interval(values: FloatArray) -> dict[str, float]:
     mean = float(values.mean())
     distinct, counts = np.unique(values, return_counts=True)
     weights = np.random.default_rng(0).poisson(counts, (RESAMPLES, len(distinct)))
-    means = (weights @ distinct) / np.maximum(weights.sum(1), 1)
+    weights = weights[weights.sum(1) > 0]  # of one or two users, a resample may hold nobody
+    means = (weights @ distinct) / weights.sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {"mean": mean, "low": float(low), "high": float(high), "users": float(len(values))}

@@ -1,14 +1,18 @@
-"""Recommendations for many users to one Parquet file, in bounded memory."""
+"""Recommendations for many users to one Parquet or CSV file, in bounded memory."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import polars as pl
 
+from nmtr.errors import UsageError
 from nmtr.evaluation.ranking import Progress
 from nmtr.files import replace_file
 from nmtr.serving.recommender import Recommender
+
+KINDS = (".parquet", ".csv")
 
 
 def write(
@@ -21,10 +25,14 @@ def write(
     exclude_seen: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write the best k items of each user to `out`, whole or not at all; returns the rows."""
-    parts = recommender.stream(
-        users, k=k, repeats=repeats, exclude_seen=exclude_seen, progress=progress
-    )
+    """Write the best k items of each user to a .parquet or .csv file, whole or not at all.
+
+    Returns the rows. Raises UsageError for another kind of file.
+    """
+    if out.suffix not in KINDS:
+        raise UsageError(f"{out}: expected a file that ends in {' or '.join(KINDS)}")
+    how = {"k": k, "repeats": repeats, "exclude_seen": exclude_seen}
+    parts = recommender.stream(users, **how, progress=progress)
     rows = 0
     with replace_file(out) as temporary:
         folder = temporary.with_suffix(".parts")
@@ -33,9 +41,12 @@ def write(
             for number, part in enumerate(parts):
                 part.write_parquet(folder / f"{number:06}.parquet")
                 rows += part.height
-            pl.scan_parquet(sorted(folder.iterdir())).sink_parquet(temporary, maintain_order=True)
+            files = sorted(folder.iterdir())
+            frame = pl.scan_parquet(files) if files else recommender.recommend(users, **how).lazy()
+            if out.suffix == ".csv":
+                frame.sink_csv(temporary)
+            else:
+                frame.sink_parquet(temporary)
         finally:
-            for each in folder.iterdir():
-                each.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
     return rows

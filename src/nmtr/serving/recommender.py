@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from nmtr.evaluation.calibration import Calibration
 from nmtr.evaluation.ranking import Progress, top
 from nmtr.models import make
 from nmtr.models.base import Model, Shape
+from nmtr.training.folder import Run
 
 CHUNK = 4096  # users recommended to at once, so that memory does not grow with their number
 
@@ -25,13 +27,28 @@ class Recommender:
     """A fitted model beside the log it serves.
 
     Every record of the log counts: an item that the user has bought, test or not, never comes back
-    unless `repeats`. Ties go in the order of a seeded hash of the item's id.
+    unless `repeats`. Ties go in the order of a seeded hash of the item's id. trained_users: (M,)
+    which users the model was trained on, if not all; the others are strangers to it, as they are in
+    evaluation, but what they did still counts.
     """
 
     def __init__(
-        self, model: Model, data: Interactions, calibration: Calibration | None = None
+        self,
+        model: Model,
+        data: Interactions,
+        calibration: Calibration | None = None,
+        *,
+        trained_users: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.model, self.data, self.calibration = model, data, calibration
+        self.trained_users = trained_users
+
+    @classmethod
+    def of(cls, run: Run) -> Recommender:
+        """Serve a run's model."""
+        if not run.model.trained:
+            return cls(run.model, run.data, run.calibration)
+        return cls(run.model, run.data, run.calibration, trained_users=run.trained_users())
 
     @cached_property
     def records(self) -> Records:
@@ -59,15 +76,15 @@ class Recommender:
         repeats: bool | None = None,
         exclude_seen: bool = False,
     ) -> pl.DataFrame:
-        """The best k items of each user: user_id, rank, item_id, score, one column per behaviour, basis.
+        """The best k items of each user.
 
-        basis is `model`, or `popular` for a user whom the model does not know (the score is then the
-        number of buyers). Fewer than k rows where nothing else is left. repeats: None for what the
-        data set was prepared for.
+        Columns: user_id, rank, item_id, score, one per behaviour, basis. basis is `model`, or
+        `popular` for a user who is not in the log (the score is then the number of buyers). Fewer
+        than k rows where nothing else is left. repeats: None for what the data set was prepared
+        for.
         """
-        if k < 1:
-            raise UsageError(f"k: expected at least 1, got {k}")
-        ids = users if isinstance(users, pl.Series) else pl.Series(users)
+        ids = users if isinstance(users, pl.Series) else _series(users)
+        _check(k)
         frames = list(self.stream(ids, k=k, repeats=repeats, exclude_seen=exclude_seen))
         return (
             pl.concat(frames) if frames else self._frame(ids, np.empty(0, np.int64), k=k, mask=None)
@@ -83,6 +100,7 @@ class Recommender:
         progress: Progress | None = None,
     ) -> Iterator[pl.DataFrame]:
         """The same in parts, a few thousand users at a time, in the order given."""
+        _check(k)
         again = self.data.repurchase if repeats is None else repeats
         for start in range(0, len(users), CHUNK):
             ids = users.slice(start, CHUNK)
@@ -124,6 +142,10 @@ class Recommender:
         self, model: Model, index: npt.NDArray[np.int64], mask: CSR, k: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         histories = self.records.histories(index)
+        if self.trained_users is not None and model is self.model:
+            met = np.where(self.trained_users[index], index, -1)
+            histories = replace(histories, users=met)
+        k = min(k, self.data.n_items)
         items, scores, levels = top(model, histories, mask, k=k, tie_break=self.data.item_hash)
         if self.calibration and model is self.model:
             levels = self._probabilities(levels, histories)
@@ -165,3 +187,17 @@ class Recommender:
         return frame.with_columns(
             pl.lit("model" if model is self.model else "popular").alias("basis")
         )
+
+
+def _check(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"k: expected at least 1, got {k}")
+
+
+def _series(users: Sequence[object]) -> pl.Series:
+    if isinstance(users, str | bytes | int):
+        raise UsageError(f"users: expected a list of ids, got one; write [{users!r}]")
+    try:
+        return pl.Series("user_id", users)
+    except TypeError as error:
+        raise UsageError("users: expected ids of one type, all text or all integers") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,13 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nmtr.data.records import Records
-from nmtr.errors import DamagedError, NmtrError
-from nmtr.files import replace_file
+from nmtr.errors import DamagedError, DataError, NmtrError
 from nmtr.models.base import Model
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import NegativeRule, Sampler
@@ -67,8 +63,11 @@ class Training:
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
-        if self.seed < 0 or self.patience < 1 or self.threads < 0:
-            raise ValueError("seed and threads must be at least 0, patience at least 1")
+        if not 0 <= self.seed < 2**63 or self.patience < 1 or not 0 <= self.threads <= 1024:
+            raise ValueError(
+                "expected 0 <= seed < 2^63, patience >= 1 and 0 <= threads <= 1024, got "
+                f"{self.seed}, {self.patience} and {self.threads}"
+            )
 
     def torch_device(self) -> torch.device:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -109,7 +108,8 @@ def train(
     """Train in place for `epochs`, or with `measure` until it stops improving (then keep the best).
 
     With `checkpoint`, takes up where a killed run of the same phase stopped, and ends with the
-    weights that it would have had. Raises NmtrError with advice when the loss is no number.
+    weights that it would have had. Raises NmtrError with advice when training diverges, DataError
+    where there is nothing to learn from.
     """
     sampler = Sampler.from_records(
         records,
@@ -118,6 +118,8 @@ def train(
         batch_size=config.batch_size,
         seed=config.seed,
     )
+    if not sampler.steps:
+        raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
     device = config.torch_device()
     model.to(device)
     optimizer = make_optimizer(
@@ -170,16 +172,22 @@ def _epoch(
         loss = model.loss(batch.to(device))
         total += (value := loss.item())
         if not math.isfinite(value):
-            raise NmtrError(
-                f"the loss became {value} in epoch {state.epochs_done + 1}, step {step + 1} of {sampler.steps}: "
-                f"training diverged. Try a lower learning_rate (it is {optimizer.rate}), adagrad, or some l2"
-            )
+            raise _diverged(f"the loss became {value}", state, step, sampler.steps, optimizer.rate)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if report:
             report(state.phase, state.epochs_done + 1, step + 1, sampler.steps, total / (step + 1))
+    if not all(bool(each.isfinite().all()) for each in model.parameters()):
+        raise _diverged("a weight is no number", state, step, sampler.steps, optimizer.rate)
     state.epochs_done += 1
     return total / sampler.steps
+
+
+def _diverged(what: str, state: Progress, step: int, steps: int, rate: float) -> NmtrError:
+    return NmtrError(
+        f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step + 1} of {steps}: training "
+        f"diverged. Try a lower learning_rate (it is {rate}), optimizer=adagrad, or some l2"
+    )
 
 
 def save(path: Path, state: Progress, model: Model, optimizer: Optimizer) -> None:
@@ -188,6 +196,8 @@ def save(path: Path, state: Progress, model: Model, optimizer: Optimizer) -> Non
     tensors |= {f"best.{name}": each for name, each in state.best.items()}
     tensors |= {f"optimizer.{name}": each for name, each in optimizer.state.items()}
     tensors["rng"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
     about = {
         "phase": state.phase,
         "epochs_done": state.epochs_done,
@@ -196,38 +206,27 @@ def save(path: Path, state: Progress, model: Model, optimizer: Optimizer) -> Non
         "history": state.history,
         "steps": optimizer.steps,
     }
-    with replace_file(path) as temporary:
-        save_file(
-            {name: each.contiguous() for name, each in tensors.items()},
-            temporary,
-            {"nmtr": json.dumps(about)},
-        )
+    write_tensors(path, tensors, about)
 
 
 def restore(path: Path, phase: str, model: Model, optimizer: Optimizer) -> Progress | None:
     """Take up a checkpoint of this phase; None if it is of another. Raises DamagedError."""
     try:
-        with safe_open(path, "pt") as stream:
-            about = json.loads(stream.metadata()["nmtr"])
-            if about["phase"] != phase:
-                return None
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        tensors, about = read_tensors(path)
+        if about["phase"] != phase:
+            return None
         model.load_state_dict(_part(tensors, "model."))
         optimizer.load(_part(tensors, "optimizer."), steps=about["steps"])
+        torch.set_rng_state(tensors["rng"])
+        if torch.cuda.is_available() and "rng.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+        value = -math.inf if about["best_value"] is None else about["best_value"]
+        done, best, history = about["epochs_done"], about["best_epoch"], about["history"]
     except Exception as error:  # safetensors, json and torch each raise their own kinds
         raise DamagedError(
             f"{path} cannot be read as this run's checkpoint ({error}); delete it to start over"
         ) from error
-    torch.set_rng_state(tensors["rng"])
-    value = -math.inf if about["best_value"] is None else about["best_value"]
-    return Progress(
-        phase,
-        about["epochs_done"],
-        about["best_epoch"],
-        value,
-        _part(tensors, "best."),
-        about["history"],
-    )
+    return Progress(phase, done, best, value, _part(tensors, "best."), history)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

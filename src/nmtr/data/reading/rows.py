@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from nmtr.data.columns import BEHAVIOR, ITEM, TIME, USER, find_roles
-from nmtr.data.delimited import read_delimited
-from nmtr.data.faults import (
+from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER, find_roles
+from nmtr.data.reading.delimited import read_delimited
+from nmtr.data.reading.faults import (
     MISSING_BEHAVIOR,
     MISSING_ITEM,
     MISSING_USER,
@@ -16,11 +16,11 @@ from nmtr.data.faults import (
     Faults,
     quote,
 )
-from nmtr.data.identifiers import join_ids, tidy_behaviors, tidy_ids
-from nmtr.data.jsonlines import read_jsonlines
-from nmtr.data.options import ReadOptions
-from nmtr.data.sources import Source
-from nmtr.data.timestamps import Clock
+from nmtr.data.reading.identifiers import join_ids, tidy_behaviors, tidy_ids
+from nmtr.data.reading.jsonlines import read_jsonlines
+from nmtr.data.reading.options import ReadOptions
+from nmtr.data.reading.sources import Source
+from nmtr.data.reading.timestamps import Clock
 from nmtr.errors import DataError
 
 _REASONS = {

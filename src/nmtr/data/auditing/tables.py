@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nmtr.data.audit_figures import (
+from nmtr.data.auditing.figures import (
     Audit,
     HeldOutFigures,
     IdOrder,

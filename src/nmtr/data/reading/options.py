@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nmtr.data.timestamps import UNITS
+from nmtr.data.reading.timestamps import UNITS
 from nmtr.errors import UsageError
 
 POLICIES = ("error", "drop")

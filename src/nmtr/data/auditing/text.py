@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nmtr.data.audit_figures import (
+from nmtr.data.auditing.figures import (
     Audit,
     HeldOutFigures,
     IdOrder,

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from nmtr.data.columns import BEHAVIOR, ITEM, TIME, USER, Roles, find_roles
-from nmtr.data.faults import BROKEN_JSON, NOT_UTF8, Block, Faults, quote
-from nmtr.data.options import ReadOptions
-from nmtr.data.sources import Source, line_blocks
+from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER, Roles, find_roles
+from nmtr.data.reading.faults import BROKEN_JSON, NOT_UTF8, Block, Faults, quote
+from nmtr.data.reading.options import ReadOptions
+from nmtr.data.reading.sources import Source, line_blocks
 from nmtr.errors import DataError
 
 NESTED = "events"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nmtr.data.options import ReadOptions
+from nmtr.data.reading.options import ReadOptions
 from nmtr.errors import DataError, UsageError
 
 USER, ITEM, BEHAVIOR, TIME = "user_id", "item_id", "behavior", "timestamp"

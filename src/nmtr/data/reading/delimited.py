@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nmtr.data.columns import count_roles, find_roles
-from nmtr.data.faults import BROKEN_QUOTES, NOT_UTF8, WRONG_FIELDS, Block, Faults, quote
-from nmtr.data.options import ReadOptions
-from nmtr.data.sources import Source, line_blocks
+from nmtr.data.reading.columns import count_roles, find_roles
+from nmtr.data.reading.faults import BROKEN_QUOTES, NOT_UTF8, WRONG_FIELDS, Block, Faults, quote
+from nmtr.data.reading.options import ReadOptions
+from nmtr.data.reading.sources import Source, line_blocks
 from nmtr.errors import DataError, UsageError
 
 _BOM = b"\xef\xbb\xbf"

@@ -21,7 +21,7 @@ truth.py computes with it):
 
 Quality moves conversion and never views; a user browses by their mixture and buys near one ideal
 point within a budget: neither is an inner product or NMTR's cascade. b_w, b_b, ρ and the scale of
-the visits are solved (shop_stock.py) so that the rates the config names come out.
+the visits are solved (stock.py) so that the rates the config names come out.
 """
 
 import datetime

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nmtr.data.shop import DAY, REORDER_DAYS, Array, Array32, Ints, Shop, SimulatorConfig, rhythm
+from nmtr.data.shop.world import (
+    DAY,
+    REORDER_DAYS,
+    Array,
+    Array32,
+    Ints,
+    Shop,
+    SimulatorConfig,
+    rhythm,
+)
 from nmtr.errors import DamagedError, UsageError
 
 BEHAVIORS = ("view", "cart", "buy")

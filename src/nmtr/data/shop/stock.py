@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from nmtr.data.shop import (
+from nmtr.data.shop.world import (
     REORDER_DAYS,
     STYLE_SIZE,
     Array,

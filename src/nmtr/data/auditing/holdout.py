@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from nmtr.data.audit_figures import HeldOutFigures, IdOrder, Marginal, Shift, Skipped
+from nmtr.data.auditing.figures import HeldOutFigures, IdOrder, Marginal, Shift, Skipped
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Records, union
 from nmtr.data.split import held_out_pairs, split
