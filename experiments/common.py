@@ -40,7 +40,9 @@ def beibei() -> Interactions:
     """Beibei from NMTR_DATA, prepared once."""
     out = WORK / "data"
     if not out.exists():
-        source = Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / "beibei"
+        source = (
+            Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / "beibei"
+        )
         options = ReadOptions(behaviors=BEHAVIORS)
         log = read_events([source / "events.parquet"], options)
         held = source / "test.parquet"
@@ -50,7 +52,8 @@ def beibei() -> Interactions:
 
 def machine() -> dict[str, str]:
     """What a measured number depends on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
     models = [each.split(":")[1].strip() for each in lines if each.startswith("model name")]
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -39,9 +39,9 @@ def main(name: str) -> None:
     shutil.rmtree(out, ignore_errors=True)
     run = execute(data, settings, out)
     trained = time.monotonic() - began
-    log = HERE / "TEST_READS.md"
-    with log.open("a") as stream:
-        stream.write(f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `python experiments/run.py {name}` | the results table |\n")
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    with (HERE / "TEST_READS.md").open("a") as stream:
+        stream.write(f"| {when} | `python experiments/run.py {name}` | the results table |\n")
     parts = split(data, "as-published")
     own = evaluate(run.model, parts, name=name)
     seconds = time.monotonic() - began
@@ -49,7 +49,9 @@ def main(name: str) -> None:
     save_vectors(own, out / "vectors-as-published.npz")
     reports = {"as-published": to_json([own, *baselines(parts)], parts)}
     parts = split(data, "discovery")  # the same training records, other users and mask
-    reports["discovery"] = to_json([evaluate(run.model, parts, name=name), *baselines(parts)], parts)
+    reports["discovery"] = to_json(
+        [evaluate(run.model, parts, name=name), *baselines(parts)], parts
+    )
     result = {
         "experiment": name,
         "settings": asdict(settings),
@@ -63,36 +65,49 @@ def main(name: str) -> None:
     print(table())
 
 
+HEADING = ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
+EASE = "| EASE on buys (not by this program) | .0499/- | .1673/- | - | .2741/.0677 | - |"
+
+
 def table() -> str:
     """Every result under results/, in Markdown."""
-    found = {name: json.loads(file.read_text()) for name in names() if (file := RESULTS / f"{name}.json").exists()}
-    lines = ["### as-published, test, all 21,716 users, train buys masked (HR/NDCG)", ""]
-    lines += ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
+    files = {name: RESULTS / f"{name}.json" for name in names()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    lines = ["### as-published, test, all 21,716 users, train buys masked (HR/NDCG)", "", *HEADING]
     shown: set[str] = set()
     for name, result in found.items():
         models = result["reports"]["as-published"]["models"]
         lines += [_row(model, values) for model, values in models.items() if model not in shown]
         if name in PAPER:
-            paper = [f"{_cut(PAPER[name][2 * n])}/{_cut(PAPER[name][2 * n + 1])}" for n in range(4)]
+            pairs = zip(PAPER[name][::2], PAPER[name][1::2], strict=True)
+            paper = [f"{_cut(hit)}/{_cut(gain)}" for hit, gain in pairs]
             lines.append(f"| {name}, the paper | - | {' | '.join(paper)} |")
         shown |= set(models)
-    lines += ["", "### discovery, test, the 7,442 users whose held-out item is new to them, every seen item masked", ""]
-    lines += ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
+    lines += ["", "### discovery, test, the 7,442 users whose held-out item is new to them,"]
+    lines[-1] += " every seen item masked (HR/NDCG)"
+    lines += ["", *HEADING]
     shown = set()
     for result in found.values():
         models = result["reports"]["discovery"]["models"]
         lines += [_row(model, values) for model, values in models.items() if model not in shown]
         shown |= set(models)
-    lines.append("| EASE on buys (measured elsewhere, not by this program) | .0499/- | .1673/- | - | .2741/.0677 | - |")
-    lines += ["", "### cost", "", "| experiment | train, s | with evaluation, s | peak memory, MiB |", "|---|---|---|---|"]
+    lines += [EASE, "", "### cost", ""]
+    lines += [
+        "| experiment | train, s | with evaluation, s | peak memory, MiB |",
+        "|---|---|---|---|",
+    ]
     for name, each in found.items():
-        lines.append(f"| {name} | {each['train_seconds']} | {each['train_and_evaluate_seconds']} | {each['peak_memory_mib']} |")
+        seconds = f"{each['train_seconds']} | {each['train_and_evaluate_seconds']}"
+        lines.append(f"| {name} | {seconds} | {each['peak_memory_mib']} |")
     return "\n".join(lines)
 
 
 def _row(model: str, summary: dict[str, Any]) -> str:
     values = summary["all"]
-    cells = [f"{_cut(values[f'hr@{k}']['mean'])}/{_cut(values[f'ndcg@{k}']['mean'])}" for k in (10, *CUTOFFS)]
+    cells = [
+        f"{_cut(values[f'hr@{k}']['mean'])}/{_cut(values[f'ndcg@{k}']['mean'])}"
+        for k in (10, *CUTOFFS)
+    ]
     return f"| {model} | {' | '.join(cells)} |"
 
 

@@ -53,14 +53,18 @@ def main(name: str) -> None:
             select="ndcg@100",
             **{key: value for key, value in chosen.items() if key in of_training},
         )
-        options = {**settings.options, **{key: value for key, value in chosen.items() if key not in of_training}}
+        of_model = {key: value for key, value in chosen.items() if key not in of_training}
+        options = {**settings.options, **of_model}
         torch.manual_seed(training.seed)
         model = make(settings.model, options, Shape(data.n_users, data.n_items, data.behaviors))
-        found = train(model, parts.train, training, phase="selection", epochs=epochs, measure=measure)
-        rows = [{**chosen, **{key: line[key] for key in ("epoch", "loss", "seconds", *METRICS)}} for line in found.history]
+        found = train(
+            model, parts.train, training, phase="selection", epochs=epochs, measure=measure
+        )
+        shown = ("epoch", "loss", "seconds", *METRICS)
+        rows = [{**chosen, **{key: line[key] for key in shown}} for line in found.history]
         _append(table, rows)
         best = max(rows, key=lambda row: row["ndcg@100"])
-        print(chosen, "best epoch", best["epoch"], {key: round(best[key], 4) for key in METRICS}, flush=True)
+        print(chosen, "best epoch", best["epoch"], *(f"{key} {best[key]:.4f}" for key in METRICS))
 
 
 def _done(table: Any, keys: list[str]) -> set[tuple[str, ...]]:
@@ -76,7 +80,12 @@ def _append(table: Any, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerows({key: f"{value:.5f}" if isinstance(value, float) and key not in ("l2", "learning_rate") else value for key, value in row.items()} for row in rows)
+        writer.writerows({key: _cell(key, value) for key, value in row.items()} for row in rows)
+
+
+def _cell(key: str, value: Any) -> Any:
+    """Measured numbers to five places; settings as they are."""
+    return f"{value:.5f}" if key in ("loss", "seconds", *METRICS) else value
 
 
 if __name__ == "__main__":

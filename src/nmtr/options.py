@@ -6,8 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from nmtr.errors import UsageError
 
@@ -56,7 +55,7 @@ def _convert(value: Any, hint: Any) -> Any:
         if not isinstance(parts, Sequence):
             parts = (parts,)
         found = tuple(_convert(each, arguments[0]) for each in parts if each != "")
-        return value if found == value else found  # the same object, which scikit-learn's clone asks
+        return value if found == value else found  # scikit-learn's clone asks for the same object
     if hint is bool and isinstance(value, str):
         if value.lower() not in ("true", "false"):
             raise ValueError(f"expected true or false, got '{value}'")
@@ -76,6 +75,6 @@ def _number(value: Any, hint: type[int] | type[float]) -> int | float:
         number = hint(value)
     except (TypeError, ValueError, OverflowError):
         raise expected from None
-    if not isinstance(value, str) and value != number:
+    if not math.isfinite(number) or (not isinstance(value, str) and value != number):
         raise expected
     return number

@@ -110,7 +110,7 @@ class TestPairsFromAFile:
     def test_several_pairs_of_one_user_are_one_ranking_with_several_truths(
         self, tmp_path: Path
     ) -> None:
-        data = self.held(tmp_path, "Bs", "Av", "At")
+        data = self.held(tmp_path, "Bs", "At", "Av")
         found = split(data, "as-published")
         assert found.evaluation.users.tolist() == [0, 1]
         assert truth_of(data, found) == [("A", "t"), ("A", "v"), ("B", "s")]

@@ -35,8 +35,13 @@ data.command("nmtr.cli.logs:get", name="get")
 app.command(data)
 
 
+given: Sequence[str] = ()  # the words of the command that runs, for the log of test reads
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
+    global given
+    given = arguments
     debug = "--debug" in arguments
     words = [each for each in arguments if each != "--debug"]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from nmtr.cli.show import console
+from rich.text import Text
+
+from nmtr.cli.show import console, say
 
 
 def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> None:
@@ -19,13 +22,13 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
     seed
         of the simulated shop.
     """
-    from nmtr.cli import logs, runs
+    from nmtr.cli import logs, recommend, runs
     from nmtr.errors import UsageError
 
     if out.exists():
         raise UsageError(f"{out} exists already; remove it, or name another folder with --out")
     shop, data, run = out / "shop", out / "data", out / "run"
-    steps = (
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
         (
             f"nmtr simulate {shop} --events {events} --seed {seed}",
             lambda: logs.simulate(shop, events=events, seed=seed),
@@ -45,11 +48,11 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
         ),
         (
             f"nmtr recommend {run} --users u000001,u000002,nobody -k 5",
-            lambda: runs.recommend(run, users="u000001,u000002,nobody", k=5),
+            lambda: recommend.recommend(run, users="u000001,u000002,nobody", k=5),
         ),
     )
     for command, step in steps:
-        console.rule(f"[bold]{command}", align="left")
+        console.rule(Text(command, "bold"), align="left")
         step()
     console.rule("[bold]What comes next", align="left")
     for line in (
@@ -58,4 +61,4 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
         "nmtr prepare YOUR_LOG.csv --behaviors view,cart,buy --out my-data",
         "nmtr --help",
     ):
-        console.print(f"  {line}", markup=False)
+        say(f"  {line}")

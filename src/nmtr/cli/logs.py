@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import bar, console, emit_json, mapping, words
+from nmtr.cli.show import bar, console, emit_json, mapping, say, words
 
 
 def simulate(
@@ -130,7 +130,8 @@ def prepare(
         from nmtr.errors import UsageError
 
         raise UsageError(
-            f"{out} exists already; add --force to replace a prepared data set, or name another folder"
+            f"{out} exists already; add --force to replace a prepared data set, or name another "
+            "folder"
         )
     log = read_events(sources, options)
     order = named or _propose(log.frame, quiet=json)
@@ -143,19 +144,17 @@ def prepare(
         return
     dropped = log.report.dropped
     for note in log.report.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(
+        say(f"note: {note}")
+    say(
         f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"
-        + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count),
-        markup=False,
+        + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count)
     )
     counts = ", ".join(
         f"{count:,} {name}" for name, count in data.manifest["events_per_behavior"].items()
     )
-    console.print(
-        f"{data.n_users:,} users x {data.n_items:,} items; events: {counts}; hold-out: {data.holdout['rule']}"
-    )
-    console.print(f"Prepared in {out}. Next: nmtr audit {out}", markup=False)
+    size = f"{data.n_users:,} users x {data.n_items:,} items"
+    say(f"{size}; events: {counts}; hold-out: {data.holdout['rule']}")
+    say(f"Prepared in {out}. Next: nmtr audit {out}")
 
 
 def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
@@ -170,14 +169,15 @@ def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
     proposal = propose_order(frame)
     order = ",".join(proposal.behaviors)
     if not proposal.sure:
-        reasons = " ".join(proposal.why)
+        reasons = "; ".join(proposal.why)
         raise UsageError(
-            f"--behaviors auto is not sure of the order {order}. {reasons} Say it: --behaviors {order}"
+            f"--behaviors auto is not sure of the order {order}: {reasons}. "
+            f"Say it, the target last: --behaviors {order}"
         )
     if not quiet:
-        console.print(f"behaviours: {order}", markup=False)
+        say(f"behaviours: {order}")
         for reason in proposal.why:
-            console.print(f"  {reason}", markup=False)
+            say(f"  {reason}")
     return tuple(proposal.behaviors)
 
 
@@ -219,5 +219,8 @@ def get(name: str, /, *, out: Path, base_url: str | None = None) -> None:
 
     with show(f"get {name}") as progress:
         fetch(name, out, base_url=base_url, progress=lambda _, done, of: progress(done, of))
-    command = f"nmtr prepare {out}/events.parquet --behaviors view,cart,buy --holdout {out}/test.parquet --out DATA"
-    console.print(f"{name} in {out}. Next: {command}", markup=False)
+    say(f"{name} in {out}.")
+    say(
+        f"Next: nmtr prepare {out}/events.parquet --behaviors view,cart,buy "
+        f"--holdout {out}/test.parquet --out DATA"
+    )

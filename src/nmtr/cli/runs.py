@@ -1,26 +1,23 @@
-"""Commands on runs: train, evaluate, recommend."""
+"""Commands that make and judge runs: train, evaluate."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import fields, replace
+import shlex
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import bar, console, emit_json, training_bar, words
+from nmtr.cli.show import bar, console, emit_json, say, training_bar
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from nmtr.training.run import Run, Settings
 
 
 def train(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     out: Path,
@@ -37,7 +34,7 @@ def train(
     Parameters
     ----------
     data
-        a prepared data set.
+        a prepared data set; with --config, by default the one that it names.
     out
         folder of the run.
     model
@@ -52,65 +49,59 @@ def train(
         one option, NAME=VALUE, of the model or of training; may be repeated.
     """
     from nmtr.data.interactions import load
+    from nmtr.errors import UsageError
     from nmtr.options import parse_assignments
     from nmtr.training.run import execute
 
-    settings = _settings(preset, config, model, protocol, parse_assignments(set or []))
+    settings, place = _settings(preset, config)
+    settings = _override(settings, model, protocol, parse_assignments(set or []))
+    if not (data := data or place):
+        raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
     with training_bar() as report:
         run = execute(load(data), settings, out, report=report)
     if run.model.trained:
-        console.print(
-            f"{settings.model}, {run.settings.protocol}: {run.epochs} epochs", markup=False
-        )
-    console.print(
-        f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID",
-        markup=False,
-    )
+        say(f"{settings.model}, {run.settings.protocol}: {run.epochs} epochs")
+    say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
 
 
-def _settings(
-    preset: str | None,
-    config: Path | None,
-    model: str | None,
-    protocol: str | None,
-    assignments: dict[str, str],
-) -> Settings:
-    """Preset, then config, then flags: the later wins."""
+def _settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
+    """Settings from a preset or a file, and the data set that the file names, if it does."""
     from nmtr.errors import UsageError
-    from nmtr.options import build
-    from nmtr.training.run import Settings, read_settings
-    from nmtr.training.trainer import Training
+    from nmtr.training.settings import Settings, read_settings
 
-    settings = Settings()
     if preset and config:
         raise UsageError("give --preset or --config, not both")
     if preset:
         folder = Path(__file__).parent.parent / "presets"
-        file = folder / f"{preset}.toml"
-        if not file.exists():
-            raise UsageError(
-                f"unknown preset '{preset}'; one of {', '.join(each.stem for each in folder.glob('*.toml'))}"
-            )
-        settings, _ = read_settings(file)
+        known = sorted(each.stem for each in folder.glob("*.toml"))
+        if preset not in known:
+            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(known)}")
+        return read_settings(folder / f"{preset}.toml")[0], None
     if config:
-        settings, _ = read_settings(config)
+        settings, about = read_settings(config)
+        return settings, config.parent / about["data"] if about.get("data") else None
+    return Settings(), None
+
+
+def _override(
+    settings: Settings, model: str | None, protocol: str | None, assignments: dict[str, str]
+) -> Settings:
+    """The settings with what the flags say."""
+    from nmtr.options import build
+    from nmtr.training.settings import Settings
+    from nmtr.training.trainer import Training
+
     own = {each.name for each in fields(Training)}
     training = {name: value for name, value in assignments.items() if name in own}
-    options = {
-        name: value
-        for name, value in assignments.items()
-        if name not in own and name != "validation_users"
+    top = {name: value for name, value in assignments.items() if name == "validation_users"}
+    options = {name: each for name, each in assignments.items() if name not in own | set(top)}
+    changed = {
+        "model": model or settings.model,
+        "protocol": protocol or settings.protocol,
+        "options": {**settings.options, **options},
+        "training": build(Training, {**_shallow(settings.training), **training}, where="training"),
     }
-    resolved = build(Training, {**_shallow(settings.training), **training}, where="training")
-    users = int(assignments.get("validation_users", settings.validation_users))
-    return replace(
-        settings,
-        model=model or settings.model,
-        protocol=protocol or settings.protocol,
-        options={**settings.options, **options},
-        training=resolved,
-        validation_users=users,
-    )
+    return build(Settings, {**_shallow(settings), **changed, **top}, where="settings")
 
 
 def _shallow(settings: Any) -> dict[str, Any]:
@@ -152,14 +143,14 @@ def evaluate(
     from nmtr.errors import UsageError
     from nmtr.training.run import open_run
 
+    if test and not (why and why.strip()):
+        raise UsageError('--test reads the test; say why for the log: --why "final numbers"')
+    if not test and (protocol or why or reads):
+        raise UsageError("--protocol, --why and --reads are for reading the test; add --test")
     opened = open_run(run, data=data)
-    if not test:
+    if not test or not why:
         _show_selection(opened, run, json=json)
         return
-    if not why:
-        raise UsageError(
-            '--test reads the test; say why for the log: --why "final numbers of the report"'
-        )
     report = _read_test(opened, run, protocol, why, reads)
     if json:
         emit_json(report)
@@ -167,7 +158,7 @@ def evaluate(
         from nmtr.evaluation.report import table
 
         console.print(table(report, width=console.width))
-        console.print(f"Per-user values and the report are in {run}.", markup=False)
+        say(f"Per-user values and the report are in {run}.")
 
 
 def _read_test(
@@ -175,17 +166,19 @@ def _read_test(
 ) -> dict[str, Any]:
     import json
 
-    from nmtr.data.split import split
+    from nmtr.data.split import PROTOCOLS, split
     from nmtr.errors import UsageError
     from nmtr.evaluation.report import baselines, evaluate, save_vectors, to_json
     from nmtr.files import write_text
 
     trained = opened.settings.protocol
     chosen = protocol or trained
+    if chosen not in PROTOCOLS:
+        raise UsageError(f"unknown protocol '{chosen}'; one of {', '.join(PROTOCOLS)}")
     if chosen != trained and {chosen, trained} != {"as-published", "discovery"}:
         raise UsageError(
-            f"this run was trained for {trained}, whose training records are not those of {chosen}; "
-            f"train one with --protocol {chosen}"
+            f"this run was trained for {trained}, whose training records are not those of "
+            f"{chosen}; train one with --protocol {chosen}"
         )
     _log_read(reads or _default_reads(path), why)
     parts = split(opened.data, chosen)
@@ -199,31 +192,39 @@ def _read_test(
 
 def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     """The selection phase's epochs, and the baselines on the same validation."""
-    import json as codec
-
     from nmtr.evaluation.report import baselines, to_json
 
     parts = opened.split(fold="validation")
     report = to_json(baselines(parts), parts)
-    lines = [codec.loads(each) for each in (path / "metrics.jsonl").read_text().splitlines()]
-    epochs = [each for each in lines if each["phase"] == "selection"]
+    epochs = _selection(path / "metrics.jsonl")
     if json:
         emit_json(report | {"selection": epochs})
         return
     from nmtr.evaluation.report import table
 
-    console.print(f"Validation, {parts.describe()}", markup=False)
+    say(f"Validation, {parts.describe()}")
     for each in epochs:
         marks = "  ".join(f"{name} {each[name]:.4f}" for name in sorted(each) if "@" in name)
         chosen = "  <- chosen" if each["epoch"] == opened.epochs else ""
-        console.print(
-            f"{opened.settings.model} epoch {each['epoch']:>3}  loss {each['loss']:.4f}  {marks}{chosen}",
-            markup=False,
-        )
+        title = f"{opened.settings.model} epoch {each['epoch']:>3}"
+        say(f"{title}  loss {each['loss']:.4f}  {marks}{chosen}")
     console.print(table(report, width=console.width))
-    console.print(
-        f'The test is read with: nmtr evaluate {path} --test --why "REASON"', markup=False
-    )
+    say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
+
+
+def _selection(file: Path) -> list[dict[str, Any]]:
+    """The epochs of the selection phase; none where the run was saved without them."""
+    import json
+
+    from nmtr.errors import DamagedError
+
+    if not file.exists():
+        return []
+    try:
+        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
+        return [each for each in lines if each["phase"] == "selection"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
 
 
 def _default_reads(path: Path) -> Path:
@@ -233,118 +234,14 @@ def _default_reads(path: Path) -> Path:
 
 def _log_read(log: Path, why: str) -> None:
     """One line for each read of the test, written before it is read."""
-    command = " ".join(["nmtr", *sys.argv[1:]]).replace("|", "\\|")
-    line = f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `{command}` | {why.replace('|', '/')} |\n"
+    from nmtr import cli
+
+    command, reason = (
+        " ".join(text.split()).replace("|", "\\|") for text in (shlex.join(cli.given), why)
+    )
+    line = f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `nmtr {command}` | {reason} |\n"
+    log.parent.mkdir(parents=True, exist_ok=True)
     if not log.exists():
         log.write_text("# Reads of the test\n\n| when (UTC) | command | why |\n|---|---|---|\n")
     with log.open("a") as stream:
         stream.write(line)
-
-
-def recommend(
-    run: Path,
-    /,
-    *,
-    users: str | None = None,
-    all: bool = False,
-    k: Annotated[int, Parameter(name=["--k", "-k"])] = 20,
-    out: Path | None = None,
-    repeats: bool | None = None,
-    exclude_seen: bool = False,
-    data: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Recommend items: user, rank, item, score, and the score of each behaviour.
-
-    Parameters
-    ----------
-    run
-        a finished run.
-    users
-        ids, comma-separated, or @FILE with one a line.
-    all
-        every user of the log; needs --out.
-    k
-        how many items each.
-    out
-        write to this Parquet (or .csv) file instead of the screen.
-    repeats
-        let bought items come back (by default as the data were prepared).
-    exclude_seen
-        leave out everything that the user has any record of.
-    data
-        the prepared data set, if it has moved.
-    json
-        print as JSON.
-    """
-    from nmtr.errors import UsageError
-    from nmtr.serving.batch import write
-    from nmtr.serving.recommender import Recommender
-    from nmtr.training.run import open_run
-
-    if bool(users) == all:
-        raise UsageError("say whom to recommend to: --users ID,ID or --users @FILE, or --all")
-    if all and not out:
-        raise UsageError("--all needs a file to write to: --out recs.parquet")
-    opened = open_run(run, data=data)
-    recommender = Recommender(opened.model, opened.data, opened.calibration)
-    ids = opened.data.users.ids if all else _ids(users or "", opened)
-    if out:
-        with bar("recommend") as progress:
-            rows = write(
-                recommender,
-                ids,
-                out,
-                k=k,
-                repeats=repeats,
-                exclude_seen=exclude_seen,
-                progress=progress,
-            )
-        console.print(f"{rows:,} rows for {len(ids):,} users in {out}", markup=False)
-        return
-    _show(recommender.recommend(ids, k=k, repeats=repeats, exclude_seen=exclude_seen), json=json)
-
-
-def _ids(users: str, opened: Run) -> pl.Series:
-    """User ids from the command line, of the type that the log has them in."""
-    import polars as pl
-
-    from nmtr.errors import UsageError
-
-    if users.startswith("@"):
-        file = Path(users[1:])
-        if not file.exists():
-            raise UsageError(f"--users {users}: no such file")
-        texts: Sequence[str] = [
-            each.strip() for each in file.read_text().splitlines() if each.strip()
-        ]
-    else:
-        texts = words(users)
-    if not texts:
-        raise UsageError("--users names no user")
-    found = pl.Series(list(texts), dtype=pl.String)
-    typed = found.cast(opened.data.users.ids.dtype, strict=False)
-    return found if typed.null_count() else typed
-
-
-def _show(frame: pl.DataFrame, *, json: bool) -> None:
-    if json:
-        print(frame.write_json())
-        return
-    from rich.table import Table
-
-    popular = (
-        frame.filter(frame.get_column("basis") == "popular")
-        .get_column("user_id")
-        .unique(maintain_order=True)
-    )
-    for each in popular.to_list():
-        console.print(f"user {each} is not in the log; these are popular items", markup=False)
-    shown = Table()
-    for name in frame.columns:
-        shown.add_column(
-            name, justify="left" if name in ("user_id", "item_id", "basis") else "right"
-        )
-    for row in frame.iter_rows():
-        shown.add_row(*(f"{each:.4f}" if isinstance(each, float) else str(each) for each in row))
-    console.print(shown)

@@ -35,7 +35,8 @@ def propose_order(frame: pl.DataFrame) -> Proposal:
 
     Undo events are ignored. Unsure where there is one behaviour only, where two neighbours have
     volumes within a factor of 2 and less than half of the rarer one's pairs are nested in the
-    commoner one, where one has fewer than 30 events, or where a name says that it undoes another. Raises DataError without events.
+    commoner one, where one has fewer than 30 events, or where a name says that it undoes another.
+    Raises DataError without events.
     """
     events = frame.filter(~pl.col("undo")) if "undo" in frame.columns else frame
     volumes = _volumes(events)

@@ -93,7 +93,7 @@ def _counts(data: Interactions, cut: int, end: int) -> npt.NDArray[np.bool_]:
 
 
 def _stands(data: Interactions, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(events,) whether the pair of each event has a target record in the log of the events known."""
+    """(events,) whether each event's pair has a target record after the events known."""
     return data.records(known).target.contains(data.user, data.item)
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from nmtr.models.embeddings import sparse_rows
 
+# Sums may be reordered, but a NaN stays one: that is how divergence is noticed.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
 KINDS = {"none": 0, "probability": 1, "logit": 2}
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -57,7 +59,7 @@ class GMFCascadeLoss(torch.autograd.Function):
         return (*sparse, h_grad, *[None] * 7)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def gmf_cascade(
     user_table: Floats, item_table: Floats, bias: Floats, h: Floats, users: Ints, items: Ints,
     target: Floats, weight: Floats, lambdas: Floats, kind: int, l2: np.float32,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 
@@ -13,6 +14,14 @@ from nmtr.files import replace_file
 from nmtr.serving.recommender import Recommender
 
 KINDS = (".parquet", ".csv")
+
+
+class How(TypedDict):
+    """What Recommender.recommend and stream have in common."""
+
+    k: int
+    repeats: bool | None
+    exclude_seen: bool
 
 
 def write(
@@ -31,8 +40,8 @@ def write(
     """
     if out.suffix not in KINDS:
         raise UsageError(f"{out}: expected a file that ends in {' or '.join(KINDS)}")
-    how = {"k": k, "repeats": repeats, "exclude_seen": exclude_seen}
-    parts = recommender.stream(users, **how, progress=progress)
+    choice: How = {"k": k, "repeats": repeats, "exclude_seen": exclude_seen}
+    parts = recommender.stream(users, **choice, progress=progress)
     rows = 0
     with replace_file(out) as temporary:
         folder = temporary.with_suffix(".parts")
@@ -42,7 +51,9 @@ def write(
                 part.write_parquet(folder / f"{number:06}.parquet")
                 rows += part.height
             files = sorted(folder.iterdir())
-            frame = pl.scan_parquet(files) if files else recommender.recommend(users, **how).lazy()
+            frame = (
+                pl.scan_parquet(files) if files else recommender.recommend(users, **choice).lazy()
+            )
             if out.suffix == ".csv":
                 frame.sink_csv(temporary)
             else:

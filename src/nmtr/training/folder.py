@@ -91,9 +91,7 @@ def finish(path: Path, model: Model, found: Calibration | None, epochs: int) -> 
     """Write what was learned; the checkpoints go."""
     if found:
         write_text(path / "calibration.json", json.dumps(found.to_json(), indent=2) + "\n")
-    write_tensors(
-        path / WEIGHTS, model.state_dict(), {"epochs": epochs, "version": __version__}
-    )
+    write_tensors(path / WEIGHTS, model.state_dict(), {"epochs": epochs, "version": __version__})
     for each in path.glob("checkpoint-*.safetensors"):
         each.unlink()
 

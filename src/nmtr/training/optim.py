@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.errors import UsageError
+from nmtr.models.kernels import FAST
 
 Floats = npt.NDArray[np.float32]
 
@@ -126,7 +127,7 @@ def make_optimizer(
     return OPTIMIZERS[name](parameters, rate=rate)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def adagrad_rows(
     table: Floats,
     squares: Floats,

@@ -17,6 +17,7 @@ from nmtr.errors import DamagedError, DataError, NmtrError
 from nmtr.models.base import Model
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import NegativeRule, Sampler
+from nmtr.training.weights import read_tensors, write_tensors
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -185,8 +186,8 @@ def _epoch(
 
 def _diverged(what: str, state: Progress, step: int, steps: int, rate: float) -> NmtrError:
     return NmtrError(
-        f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step + 1} of {steps}: training "
-        f"diverged. Try a lower learning_rate (it is {rate}), optimizer=adagrad, or some l2"
+        f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step + 1} of {steps}: "
+        f"training diverged. Try a lower learning_rate (it is {rate}), adagrad, or some l2"
     )
 
 

@@ -22,23 +22,25 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     with replace_file(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(found, temporary, {"nmtr": json.dumps(about), "crc32": str(_checksum(found))})
+        # One key, as safetensors writes several in any order and a file should repeat to the byte.
+        stated = json.dumps({"crc32": _checksum(found), "about": about})
+        save_file(found, temporary, {"nmtr": stated})
         temporary.chmod(mode)  # safetensors leaves it readable to its owner alone
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What write_tensors wrote; raises ValueError, or safetensors' own, where it is damaged."""
+    """What write_tensors wrote; raises ValueError, or another error, where it is damaged."""
     with safe_open(path, "pt") as stream:
-        stated = stream.metadata() or {}
+        stated = json.loads(stream.metadata()["nmtr"])
         tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    if stated["crc32"] != str(_checksum(tensors)):
+    if stated["crc32"] != _checksum(tensors):
         raise ValueError("its contents are not those that were written")
-    return tensors, json.loads(stated["nmtr"])
+    return tensors, stated["about"]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     total = 0
     for name in sorted(tensors):
         total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total
