@@ -50,6 +50,12 @@ def beibei() -> Interactions:
     return load(out)
 
 
+def log_read(command: str, why: str) -> None:
+    """One line for each read of the test."""
+    with (HERE / "TEST_READS.md").open("a") as stream:
+        stream.write(f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `{command}` | {why} |\n")
+
+
 def machine() -> dict[str, str]:
     """What a measured number depends on."""
     cpus = Path("/proc/cpuinfo")

@@ -2,6 +2,7 @@
 
     python experiments/run.py nmtr-gmf
     python experiments/run.py --table        the results beside the paper's, as Markdown
+    python experiments/run.py --write        the same, into the two READMEs
 
 The read of the test is logged in TEST_READS.md.
 """
@@ -14,10 +15,9 @@ import shutil
 import sys
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
-from common import HERE, RESULTS, WORK, beibei, machine, names, read
+from common import HERE, RESULTS, WORK, beibei, log_read, machine, names, read
 
 from nmtr.data.split import split
 from nmtr.evaluation.report import baselines, evaluate, save_vectors, to_json
@@ -28,6 +28,7 @@ PAPER = {  # HR/NDCG of Table II at K = 50, 80, 100, 200
     "nmtr-mlp": (0.1928, 0.0560, 0.2690, 0.0676, 0.3188, 0.0762, 0.4732, 0.0967),
     "nmtr-neumf": (0.2079, 0.0609, 0.2689, 0.0683, 0.3193, 0.0760, 0.4766, 0.0971),
 }
+MARK, END = "<!-- results: experiments/run.py --write -->", "<!-- end of results -->"
 CUTOFFS = (50, 80, 100, 200)
 
 
@@ -39,9 +40,7 @@ def main(name: str) -> None:
     shutil.rmtree(out, ignore_errors=True)
     run = execute(data, settings, out)
     trained = time.monotonic() - began
-    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-    with (HERE / "TEST_READS.md").open("a") as stream:
-        stream.write(f"| {when} | `python experiments/run.py {name}` | the results table |\n")
+    log_read(f"python experiments/run.py {name}", "the results table")
     parts = split(data, "as-published")
     own = evaluate(run.model, parts, name=name)
     seconds = time.monotonic() - began
@@ -66,12 +65,11 @@ def main(name: str) -> None:
 
 
 HEADING = ["| model | @10 | @50 | @80 | @100 | @200 |", "|---|---|---|---|---|---|"]
-EASE = "| EASE on buys (not by this program) | .0499/- | .1673/- | - | .2741/.0677 | - |"
 
 
 def table() -> str:
     """Every result under results/, in Markdown."""
-    files = {name: RESULTS / f"{name}.json" for name in names()}
+    files = {name: RESULTS / f"{name}.json" for name in [*names(), "ease"]}
     found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
     lines = ["### as-published, test, all 21,716 users, train buys masked (HR/NDCG)", "", *HEADING]
     shown: set[str] = set()
@@ -91,15 +89,27 @@ def table() -> str:
         models = result["reports"]["discovery"]["models"]
         lines += [_row(model, values) for model, values in models.items() if model not in shown]
         shown |= set(models)
-    lines += [EASE, "", "### cost", ""]
+    lines += ["", "### cost", ""]
     lines += [
         "| experiment | train, s | with evaluation, s | peak memory, MiB |",
         "|---|---|---|---|",
     ]
     for name, each in found.items():
+        if "settings" not in each:
+            continue
         seconds = f"{each['train_seconds']} | {each['train_and_evaluate_seconds']}"
         lines.append(f"| {name} | {seconds} | {each['peak_memory_mib']} |")
+    about = ", ".join(f"{key} {value}" for key, value in each["machine"].items())
+    lines += ["", f"Measured on {about}; settings chosen on validation, seed 0."]
     return "\n".join(lines)
+
+
+def write() -> None:
+    """Put the table between the marks of both READMEs."""
+    for page in (HERE / "README.md", HERE.parent / "README.md"):
+        head, _, rest = page.read_text().partition(MARK)
+        _, _, tail = rest.partition(END)
+        page.write_text(f"{head}{MARK}\n{table()}\n{END}{tail}")
 
 
 def _row(model: str, summary: dict[str, Any]) -> str:
@@ -118,5 +128,7 @@ def _cut(value: float) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--table"]:
         print(table())
+    elif sys.argv[1:] == ["--write"]:
+        write()
     else:
         main(sys.argv[1])

@@ -26,22 +26,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Interactions]:
+def prepared(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Interactions]:
     """The shop's log with a hold-out such as `random`, opened from its folder."""
     folder = tmp_path_factory.mktemp("prepared")
 
-    def make(holdout: str) -> Interactions:
-        path = folder / holdout
+    def make(holdout: str, behaviors: tuple[str, ...] = BEHAVIORS) -> Interactions:
+        path = folder / f"{'-'.join(behaviors)}-{holdout}"
         if not path.exists():
-            log = read_events([shop / "events-*.parquet"], ReadOptions(behaviors=BEHAVIORS))
-            prepare(log, behaviors=BEHAVIORS, holdout=holdout).save(path)
+            options = ReadOptions(behaviors=behaviors, unknown="drop")
+            log = read_events([shop / "events-*.parquet"], options)
+            prepare(log, behaviors=behaviors, holdout=holdout).save(path)
         return load(path)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def timed(prepared: Callable[[str], Interactions]) -> Interactions:
+def timed(prepared: Callable[..., Interactions]) -> Interactions:
     """The shop's log with the last tenth of the buys held out by time."""
     return prepared("time:0.9")
 

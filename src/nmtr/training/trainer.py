@@ -52,7 +52,7 @@ class Training:
             "epochs": self.epochs,
         }
         for name, value in positive.items():
-            if not value > 0 or not math.isfinite(value):
+            if not 0 < value < 3e38:  # what a float32 holds
                 raise ValueError(f"{name}: expected a positive number, got {value}")
         if not self.negatives or min(self.negatives) < 0 or max(self.negatives) < 1:
             raise ValueError(
