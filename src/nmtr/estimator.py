@@ -9,15 +9,15 @@ from typing import Any
 
 import polars as pl
 
-from nmtr.data.events import ReadOptions, from_frame
+from nmtr.data.events import EventLog, ReadOptions, from_frame, read_events
 from nmtr.data.interactions import Interactions
 from nmtr.data.interactions import load as load_data
 from nmtr.data.prepare import prepare
-from nmtr.errors import NmtrError, UsageError
+from nmtr.errors import DataError, NmtrError, UsageError
 from nmtr.evaluation.report import baselines, evaluate, to_json
 from nmtr.files import replace_folder
 from nmtr.models import nmtr as model_file
-from nmtr.options import build
+from nmtr.options import build, check_name
 from nmtr.serving.recommender import Recommender
 from nmtr.training.folder import check_replaceable
 from nmtr.training.run import Run, Settings, execute, open_run, save_run
@@ -32,23 +32,36 @@ def interactions(
     repurchase: bool = False,
     options: ReadOptions | None = None,
 ) -> Interactions:
-    """Prepare a frame of events (Polars, pandas, or a mapping of NumPy columns) for fitting.
+    """Prepare a frame of events (Polars, pandas, or a mapping of columns) or a file for fitting.
 
     events: one row each, columns found by their usual names (user_id, item_id, behavior,
-    timestamp). behaviors: ordered, the target last. holdout: as `nmtr prepare --holdout`.
-    Raises DataError where the events cannot be read as promised.
+    timestamp) or named by `options`, as ReadOptions(user="visitor", behaviors=...); a path is read
+    as `nmtr prepare` reads it. behaviors: ordered, the target last. holdout: as `nmtr prepare
+    --holdout`. Raises DataError where the events cannot be read as promised; where its message
+    names a flag such as --user, the option here is ReadOptions(user=...).
     """
     if isinstance(behaviors, str):
         raise UsageError(f"behaviors: expected a list of names, got one text, {behaviors!r}")
-    frame = events if isinstance(events, pl.DataFrame | pl.LazyFrame) else pl.DataFrame(events)
     chosen = options or ReadOptions(behaviors=tuple(behaviors))
     return prepare(
-        from_frame(frame, chosen),
+        _read(events, chosen),
         behaviors=behaviors,
         holdout=holdout,
         repurchase=repurchase,
         options=chosen,
     )
+
+
+def _read(events: Any, options: ReadOptions) -> EventLog:
+    if isinstance(events, str | Path):
+        return read_events([events], options)
+    if isinstance(events, pl.DataFrame | pl.LazyFrame):
+        return from_frame(events, options)
+    try:
+        frame = pl.DataFrame(events)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(f"expected a frame or columns of one length, got {error}") from error
+    return from_frame(frame, options)
 
 
 class NMTR:
@@ -60,7 +73,10 @@ class NMTR:
     """
 
     def __init__(self, *, protocol: str = "", **params: Any) -> None:
-        of_training = {each.name for each in fields(Training)}
+        of_training = [each.name for each in fields(Training)]
+        of_model = [each.name for each in fields(model_file.Config)]
+        for name in params:
+            check_name(name, [*of_model, *of_training, "protocol"], where="NMTR")
         mine = {name: value for name, value in params.items() if name not in of_training}
         self._config = build(model_file.Config, mine, where="NMTR")
         self._training = build(

@@ -19,14 +19,7 @@ def build(kind: type[T], options: Mapping[str, Any], *, where: str) -> T:
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # any dataclass
     values = {}
     for name, value in options.items():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = (
-                f"; did you mean '{close[0]}'?"
-                if close
-                else f"; it has {', '.join(known) or 'none'}"
-            )
-            raise UsageError(f"{where} has no option '{name}'{hint}")
+        check_name(name, known, where=where)
         try:
             values[name] = _convert(value, hints[name])
         except (TypeError, ValueError) as error:
@@ -35,6 +28,15 @@ def build(kind: type[T], options: Mapping[str, Any], *, where: str) -> T:
         return kind(**values)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def check_name(name: str, known: Sequence[str], *, where: str) -> None:
+    """Raise UsageError, with the name that was likely meant, where an option is not known."""
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; it has {', '.join(known) or 'none'}"
+    raise UsageError(f"{where} has no option '{name}'{hint}")
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, str]:

@@ -35,15 +35,19 @@ class Descending(Model):
         return -torch.arange(5.0).expand(len(histories), 2, 5)
 
 
+def pairs(rows: list[int], columns: list[int]) -> CSR:
+    return CSR.from_pairs(np.array(rows, np.int64), np.array(columns, np.int64), 2, 5)
+
+
 @pytest.fixture
 def split() -> Split:
     """User 0: true items 0 (in-funnel) and 3 (new); user 1: item 1 (new), item 0 masked."""
-    empty = CSR.from_pairs([], [], 2, 5)
+    empty = pairs([], [])
     evaluation = Evaluation(
         users=np.array([0, 1]),
         histories=Histories(np.array([0, 1]), (empty, empty)),
-        truth=CSR.from_pairs([0, 0, 1], [0, 3, 1], 2, 5),
-        mask=CSR.from_pairs([1], [0], 2, 5),
+        truth=pairs([0, 0, 1], [0, 3, 1]),
+        mask=pairs([1], [0]),
         in_funnel=np.array([True, False, False]),
         sealed=np.zeros(2, np.bool_),
     )

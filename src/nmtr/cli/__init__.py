@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
@@ -22,6 +23,7 @@ app = App(
     version=__version__,
     help="Recommendations that learn from everything users do: view, cart, buy.",
     help_epilogue=EPILOGUE,
+    suppress_keyboard_interrupt=False,  # run() answers it
 )
 app.command("nmtr.cli.demo:demo", name="demo")
 app.command("nmtr.cli.logs:simulate", name="simulate")
@@ -33,6 +35,13 @@ app.command("nmtr.cli.recommend:recommend", name="recommend")
 data = App(name="data", help="Named public data sets.")
 data.command("nmtr.cli.logs:get", name="get")
 app.command(data)
+
+
+class Output(Console):
+    """A console that leaves a closed pipe to run(), where Rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 given: Sequence[str] = ()  # the words of the command that runs, for the log of test reads
@@ -51,8 +60,10 @@ def run(arguments: Sequence[str]) -> int:
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
+            console=Output(),
             error_console=errors,
         )
+        sys.stdout.flush()
     except CycloptsError as error:
         if debug:
             raise
@@ -72,7 +83,9 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more when it flushes.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        with suppress(OSError):
+            screen = sys.stdout.fileno()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), screen)
         return 0
     except Exception as error:
         if debug:

@@ -172,7 +172,7 @@ def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
         reasons = "; ".join(proposal.why)
         raise UsageError(
             f"--behaviors auto is not sure of the order {order}: {reasons}. "
-            f"Say it, the target last: --behaviors {order}"
+            "Name those that count with --behaviors, the target last"
         )
     if not quiet:
         say(f"behaviours: {order}")

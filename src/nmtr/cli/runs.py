@@ -57,10 +57,12 @@ def train(
     settings = _override(settings, model, protocol, parse_assignments(set or []))
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
+    if any(out.glob("checkpoint-*.safetensors")):
+        say(f"{out} holds an unfinished run: going on from its checkpoint")
     with training_bar() as report:
         run = execute(load(data), settings, out, report=report)
     if run.model.trained:
-        say(f"{settings.model}, {run.settings.protocol}: {run.epochs} epochs")
+        say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
     say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
 
 
@@ -87,11 +89,15 @@ def _override(
     settings: Settings, model: str | None, protocol: str | None, assignments: dict[str, str]
 ) -> Settings:
     """The settings with what the flags say."""
-    from nmtr.options import build
+    from nmtr.models import option_names
+    from nmtr.options import build, check_name
     from nmtr.training.settings import Settings
     from nmtr.training.trainer import Training
 
     own = {each.name for each in fields(Training)}
+    known = [*own, *option_names(model or settings.model), "validation_users"]
+    for name in assignments:
+        check_name(name, known, where=f"model {model or settings.model}, or its training,")
     training = {name: value for name, value in assignments.items() if name in own}
     top = {name: value for name, value in assignments.items() if name == "validation_users"}
     options = {name: each for name, each in assignments.items() if name not in own | set(top)}
@@ -158,7 +164,22 @@ def evaluate(
         from nmtr.evaluation.report import table
 
         console.print(table(report, width=console.width))
+        _say_who_leads(report, opened.settings.model)
         say(f"Per-user values and the report are in {run}.")
+
+
+def _say_who_leads(report: dict[str, Any], model: str) -> None:
+    """Where memory beats the model, say what that means."""
+    scores = {
+        name: each["all"]["ndcg@100"]["mean"]
+        for name, each in report["models"].items()
+        if "all" in each
+    }
+    if model in scores and scores[model] < scores.get("replay", 0.0):
+        say(
+            "replay is ahead: most of what is held out was already in the user's funnel, which it "
+            "repeats. Slice `new` shows who finds what the user had not met."
+        )
 
 
 def _read_test(
@@ -208,6 +229,7 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
         chosen = "  <- chosen" if each["epoch"] == opened.epochs else ""
         title = f"{opened.settings.model} epoch {each['epoch']:>3}"
         say(f"{title}  loss {each['loss']:.4f}  {marks}{chosen}")
+    say("The memory baselines on the same validation:")
     console.print(table(report, width=console.width))
     say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
 

@@ -17,7 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False)
+from nmtr.cli import Output
+
+console = Output(highlight=False)
 notes = Console(stderr=True, highlight=False)
 
 

@@ -138,7 +138,7 @@ def _known_only(frame: pl.DataFrame, rows: Rows, notes: list[str]) -> pl.DataFra
         raise DataError(
             f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}; "
             f"values not in it, with their events: {listed}{more}; rename them with "
-            f"--map {first}={behaviors[-1]}, list them in --behaviors, or leave them out "
+            f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out "
             "with --unknown drop"
         )
     rows.faults.dropped[UNKNOWN_BEHAVIOR] += int(stranger.sum())

@@ -157,6 +157,11 @@ def load(path: Path) -> Interactions:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_file():
+            raise UsageError(
+                f"{path} is a file, not a prepared data set; prepare it first with "
+                f"`nmtr prepare {path} --behaviors view,cart,buy --out DATA`"
+            ) from None
         raise UsageError(
             f"{path} is no prepared data set (it has no manifest.json); make one with "
             f"`nmtr prepare EVENTS --behaviors view,cart,buy --out {path}`"

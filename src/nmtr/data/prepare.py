@@ -47,7 +47,7 @@ def prepare(
     columns = _index_events(frame, users, items, behaviors, log.has_time)
     held = {} if pairs is None else _index_pairs(pairs, users, items)
     code = columns["code"]
-    counts = {name: int(((code == r) | (code == -1 - r)).sum()) for r, name in enumerate(behaviors)}
+    counts = {name: int((code == r).sum()) for r, name in enumerate(behaviors)}
     manifest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "behaviors": list(behaviors),

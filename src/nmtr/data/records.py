@@ -34,7 +34,9 @@ class CSR:
         return cls(indptr, (keys - rows * n_columns).astype(np.int32), n_columns)
 
     @classmethod
-    def from_pairs(cls, rows: IntArray, columns: IntArray, n_rows: int, n_columns: int) -> CSR:
+    def from_pairs(
+        cls, rows: npt.ArrayLike, columns: npt.ArrayLike, n_rows: int, n_columns: int
+    ) -> CSR:
         """Build from pairs in any order, repeats allowed."""
         keys = np.asarray(rows, np.int64) * n_columns + np.asarray(columns, np.int64)
         return cls.from_keys(distinct(keys), n_rows, n_columns)

@@ -36,6 +36,8 @@ class Vocabulary:
     def indices(self, ids: pl.Series | Sequence[object]) -> npt.NDArray[np.int64]:
         """The index of each id, -1 where it is unknown; text and integers are matched by value."""
         wanted = ids if isinstance(ids, pl.Series) else _series(ids)
+        if wanted.dtype.is_float():  # 2.0 is the integer 2, 1.5 is no integer at all
+            wanted = wanted.set(wanted != wanted.floor(), None)
         wanted = wanted.cast(self.ids.dtype, strict=False).rename("id")
         found = wanted.to_frame().join(self._table, on="id", how="left", maintain_order="left")
         return found.get_column("index").fill_null(-1).to_numpy()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BASELINES = ("popularity", "replay")
 SLICES = ("all", "in-funnel", "new")
 RESAMPLES = 1000
+WIDE = 132  # characters that hold a table of every K
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -108,11 +109,12 @@ def table(report: Mapping[str, Any], *, width: int = 120) -> Table:
     """
     from rich.table import Table
 
-    cutoffs = CUTOFFS if width >= 116 else (10, 50, 100)
+    cutoffs = CUTOFFS if width >= WIDE else (10, 50, 100)
     caption = (
-        f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % interval."
+        f"{report['in_words']}. HR/NDCG at K, {report['users']:,} users; ± is half a 95 % "
+        "interval. A user with several true items may stand in both slices."
     )
-    shown = Table(caption=caption, caption_justify="left", padding=(0, 1) if width >= 116 else 0)
+    shown = Table(caption=caption, caption_justify="left", padding=(0, 1) if width >= WIDE else 0)
     for heading in ("slice", "model", *(f"@{k}" for k in cutoffs), "±HR@100"):
         shown.add_column(
             heading, justify="left" if heading in ("slice", "model") else "right", no_wrap=True

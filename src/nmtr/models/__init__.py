@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from nmtr.errors import UsageError
@@ -23,12 +25,24 @@ def names() -> list[str]:
     return sorted([*files, *VARIANTS])
 
 
+def option_names(name: str) -> list[str]:
+    """What a model can be told; raises UsageError for an unknown name."""
+    return [each.name for each in fields(_module(name).Config)]
+
+
+def _module(name: str) -> Any:
+    file, _ = VARIANTS.get(name, (name, {}))
+    if file not in names():
+        close = difflib.get_close_matches(name, names(), 1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UsageError(f"unknown model '{name}'; {hint}There are {', '.join(names())}")
+    return importlib.import_module(f"nmtr.models.{file}")
+
+
 def make(name: str, options: Mapping[str, Any], shape: Shape) -> Model:
     """A new, untrained model; raises UsageError for an unknown name or option."""
-    file, preset = VARIANTS.get(name, (name, {}))
-    if file not in names():
-        raise UsageError(f"unknown model '{name}'; one of {', '.join(names())}")
-    module = importlib.import_module(f"nmtr.models.{file}")
+    _, preset = VARIANTS.get(name, (name, {}))
+    module = _module(name)
     config = build(module.Config, {**preset, **options}, where=f"model {name}")
     try:
         model: Model = module.MODEL(config, shape)
