@@ -144,3 +144,14 @@ def test_a_share_without_rows_has_no_loss() -> None:
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make(**options)
+
+
+@pytest.mark.parametrize(("unit", "shrunk"), [("gmf", False), ("mlp", True), ("neumf", True)])
+def test_mlp_l2_is_half_the_square_of_the_mlps_own_weights(unit: str, shrunk: bool) -> None:
+    batch = batch_of(25)
+    free, held = make(unit=unit), make(unit=unit, mlp_l2=0.1)
+    own = [each for name, each in free.units.named_parameters() if "tower" in name or unit == "mlp"]
+    if unit == "neumf":  # the MLP's last weights are its own too, GMF's h is not
+        own += [each for name, each in free.units.named_parameters() if name.endswith("mlp.h")]
+    norm = sum(each.square().sum().item() for each in own) if shrunk else 0.0
+    assert held.loss(batch).item() == pytest.approx(free.loss(batch).item() + 0.05 * norm)

@@ -40,7 +40,7 @@ class Vocabulary:
             wanted = wanted.set(wanted != wanted.floor(), None)
         wanted = wanted.cast(self.ids.dtype, strict=False).rename("id")
         found = wanted.to_frame().join(self._table, on="id", how="left", maintain_order="left")
-        return found.get_column("index").fill_null(-1).to_numpy()
+        return found.get_column("index").fill_null(-1).to_numpy(writable=True)
 
     def take(self, indices: npt.NDArray[np.integer]) -> pl.Series:
         """The ids at these indices."""

@@ -3,9 +3,9 @@
 A log loss with n negatives per positive learns, for user u and behaviour r, odds that are too high
 by (N - k) / (n k), where k of the N items are u's records: the share of the negatives that it saw.
 The corrected log odds are z + log(n k / (N - k)). On a tenth of all cells (user, item), chosen by
-hash and never trained on, P = sigmoid(a z + b log(k / (N - k)) + c) is then fitted per behaviour
-(Platt scaling with the correction as a second input), and c is moved at the end so that the mean
-over all pairs is the observed rate.
+hash, whose records training never sees, P = sigmoid(a z + b log(k / (N - k)) + c) is then fitted
+per behaviour (Platt scaling with the correction as a second input), and c is moved at the end so
+that the mean over all pairs is the observed rate.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019
     z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
 
-L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that
-a user or item is shrunk as often as it is met; the units' own weights are not shrunk.
+L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that a
+user or item is shrunk as often as it is met. The MLPs' weights are shrunk whole, by mlp_l2 / 2 of
+their squares each step: left free, they grow and undo what l2 does to the embeddings. GMF's h is
+free.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import take_rows
 from nmtr.models.kernels import GMFCascadeLoss
 from nmtr.models.losses import link, weighted_log_loss
-from nmtr.models.units import ACTIVATIONS, GMF, Unit, make_unit
+from nmtr.models.units import ACTIVATIONS, GMF, Unit, make_unit, mlp_weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Config:
     """NMTR's settings.
 
     lambdas: weight of each behaviour's loss, divided by their sum; empty for equal ones.
+    l2, mlp_l2: of the rows of a batch, and of the MLPs' own weights.
     dropout: share of the user vector and of each hidden layer dropped in training.
     """
 
@@ -42,6 +45,7 @@ class Config:
     activation: str = "relu"
     dropout: float = 0.0
     l2: float = 0.0
+    mlp_l2: float = 0.0
     init_std: float = 0.01
     lambdas: tuple[float, ...] = ()
 
@@ -60,9 +64,10 @@ class Config:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
-        if self.l2 < 0 or self.init_std <= 0:
+        if not (self.l2 >= 0 and self.mlp_l2 >= 0 and self.init_std > 0):  # a NaN is neither
             raise ValueError(
-                f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}"
+                "expected l2 >= 0, mlp_l2 >= 0 and init_std > 0, got "
+                f"{self.l2}, {self.mlp_l2} and {self.init_std}"
             )
         if self.lambdas and (min(self.lambdas) < 0 or sum(self.lambdas) <= 0):
             raise ValueError(
@@ -146,6 +151,10 @@ class NMTR(Model):
         for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
             loss = loss + self.lambdas[r] * level / max(len(batch), 1)
+        if self.config.mlp_l2:
+            mlps = [each for unit in self.units for each in mlp_weights(unit)]
+            norm = torch.stack([each.square().sum() for each in mlps]).sum() if mlps else 0.0
+            loss = loss + self.config.mlp_l2 / 2 * norm
         if self.config.l2:
             loss = loss + self.config.l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
         return loss

@@ -117,6 +117,11 @@ class NeuMF(nn.Module):
 Unit = GMF | MLP | NeuMF
 
 
+def mlp_weights(unit: nn.Module) -> list[nn.Parameter]:
+    """The weights of a unit's MLP with its last ones; none for GMF."""
+    return [each for part in unit.modules() if isinstance(part, MLP) for each in part.parameters()]
+
+
 def make_unit(
     name: str, embedding: int, layers: tuple[int, ...], activation: str, dropout: float
 ) -> Unit:
