@@ -7,7 +7,7 @@ Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019
     z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
 
-L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so that a
+L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so a
 user or item is shrunk as often as it is met. The MLPs' weights are shrunk whole, by mlp_l2 / 2 of
 their squares each step: left free, they grow and undo what l2 does to the embeddings. GMF's h is
 free.
