@@ -1,12 +1,15 @@
-"""The loss of a cascade of GMF units and its gradient in one pass over a batch, on a CPU.
+"""The loss of a cascade of units and its gradient in one pass over the rows of a batch, on a CPU.
 
-Plain torch moves every pair's 64 products through memory a dozen times; here a pair's vectors are
-read once and its gradient added once. `NMTR.loss` without this kernel is the reference it is
-tested against.
+Plain torch moves every pair's vectors and hidden layers through memory a dozen times; here a chunk
+of rows goes up and down the whole cascade while it stays in cache, and the chunks are shared out to
+threads. `NMTR.plain_loss` is the reference that this is tested against.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
@@ -15,139 +18,346 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nmtr.models.embeddings import sparse_rows
-
 # Sums may be reordered, but a NaN stays one: that is how divergence is noticed.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 KINDS = {"none": 0, "probability": 1, "logit": 2}
+CHUNK = 128  # rows: their hidden layers stay in cache, and a layer's product in one thread
+LEAST = 512  # rows a thread is worth
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-class GMFCascadeLoss(torch.autograd.Function):
-    """Same value and gradients as cascade_loss over GMF units, plus L2 on the batch's rows.
+class CascadeLoss(torch.autograd.Function):
+    """The weighted log loss of a batch through R units of GMF, MLP or both, plus L2 on its rows.
 
-    Inputs: user table (M, E), item table (N, E), item bias (N, R), h (R, E); then the batch's user,
-    item (B,), target, weight (B, R), lambdas (R,), the cascade's kind and l2. The tables' gradients
-    are sparse: the rows that the batch met.
+    Inputs: p (U, E), q (N, E) and bias (N, R), the rows that the batch meets; h (R, E) of the GMF
+    units or (R, 0); first_p (U, R * H), first_q (N, R * H), the MLPs' first layers before
+    activation (relu), or (., 0); upper (R, S), each MLP's weights above as `upper_weights` lays
+    them out. Then which users and items the rows met; target, weight (B, R); lambdas (R,); the
+    widths of the MLP's layers, the cascade's kind, and l2.
     """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        user, item, bias, h, users, items, target, weight, lambdas, kind, l2 = inputs
-        tensors = (user, item, bias, h, users, items, target, weight, lambdas)
-        arrays: list[Any] = [each.detach().numpy() for each in tensors]
-        loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad = gmf_cascade(  # type: ignore[call-arg]
-            *arrays, KINDS[kind], np.float32(l2)
-        )
-        ctx.shapes = (user.shape, item.shape, bias.shape)
-        ctx.rows = (torch.from_numpy(user_rows), torch.from_numpy(item_rows))
-        ctx.grads = tuple(
-            torch.from_numpy(each) for each in (user_grad, item_grad, bias_grad, h_grad)
-        )
+        *learned, users, items, target, weight, lambdas, widths, kind, l2 = inputs
+        values = [each.detach().numpy() for each in learned]
+        rows = (users.places, items.places, target.numpy(), weight.numpy())
+        share = np.float32(1 / max(len(target), 1))
+        fixed = (lambdas.numpy(), np.array(widths, np.int64), KINDS[kind], share)
+        loss, grads = _in_threads(values, rows, fixed)
+        if l2:
+            for at, met in enumerate((users, items, items)):  # p, q and bias
+                loss += shrink(values[at], met.times, np.float32(l2) * share, grads[at])
+        ctx.grads = grads
         return torch.tensor(loss, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Any) -> Any:
-        (outer,) = outputs
-        users, items = ctx.rows
-        user_grad, item_grad, bias_grad, h_grad = (outer * each for each in ctx.grads)
-        tables = zip(
-            (users, items, items), (user_grad, item_grad, bias_grad), ctx.shapes, strict=True
-        )
-        sparse = [sparse_rows(rows, values, shape) for rows, values, shape in tables]
-        return (*sparse, h_grad, *[None] * 7)
+        outer = float(outputs[0])
+        grads = [torch.from_numpy(each) for each in ctx.grads]
+        if outer != 1:
+            grads = [outer * each for each in grads]
+        return (*grads, *[None] * 8)
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def gmf_cascade(
-    user_table: Floats, item_table: Floats, bias: Floats, h: Floats, users: Ints, items: Ints,
-    target: Floats, weight: Floats, lambdas: Floats, kind: int, l2: np.float32,
-) -> tuple[float, Ints, Floats, Ints, Floats, Floats, Floats]:  # fmt: skip
-    """The loss, and gradients of the rows met: (rows, values) of users and items, then bias, h."""
-    B, (R, E) = len(users), h.shape
-    user_slot, user_rows = _slots(users, len(user_table))
-    item_slot, item_rows = _slots(items, len(item_table))
-    user_grad = np.zeros((len(user_rows), E), np.float32)
-    item_grad = np.zeros((len(item_rows), E), np.float32)
-    bias_grad = np.zeros((len(item_rows), R), np.float32)
-    h_grad = np.zeros((R, E), np.float32)
-    z, y, g = np.empty(R, np.float32), np.empty(R, np.float32), np.empty(R, np.float32)
-    pq, c = np.empty(E, np.float32), np.empty(E, np.float32)  # the pair's products and their slope
-    share = np.float32(1.0 / max(B, 1))
+def _in_threads(
+    values: list[Any], rows: tuple[Any, ...], fixed: tuple[Any, ...]
+) -> tuple[float, list[Floats]]:
+    """The loss and the gradient of each of `values`, the rows cut between users into parts."""
+    u = rows[0]
+    cuts = _cuts(u, torch.get_num_threads())
+    of_users = (0, 4)  # p and first_p: parts have users of their own, and add to one array
+    whole = {at: np.zeros_like(values[at]) for at in of_users}
+
+    def part(number: int) -> tuple[float, list[Floats]]:
+        grads = [whole[at] if at in whole else np.zeros_like(v) for at, v in enumerate(values)]
+        bounds = cuts[number], cuts[number + 1]
+        return cascade_rows(*bounds, *rows, *fixed, *values, *grads), grads
+
+    later = [_pool().submit(part, number) for number in range(1, len(cuts) - 1)]
+    loss, grads = part(0)
+    for more, others in (each.result() for each in later):
+        loss += more
+        for at, (ours, theirs) in enumerate(zip(grads, others, strict=True)):
+            if at not in whole:
+                ours += theirs
+    return loss, grads
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="cascade")
+
+
+def _cuts(u: Ints, threads: int) -> list[int]:
+    """Bounds of the parts: one part if the rows do not come user by user."""
+    parts = min(threads, len(u) // LEAST)
+    if parts < 2 or bool((np.diff(u) < 0).any()):
+        return [0, len(u)]
+    middles = (len(u) * np.arange(1, parts)) // parts
+    return [0, *np.searchsorted(u, u[middles]).tolist(), len(u)]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def cascade_rows(
+    low: int, high: int, u: Ints, i: Ints, target: Floats, weight: Floats, lambdas: Floats,
+    widths: Ints, kind: int, share: np.float32,
+    p: Floats, q: Floats, bias: Floats, h: Floats, first_p: Floats, first_q: Floats, upper: Floats,
+    gp: Floats, gq: Floats, gb: Floats, gh: Floats, g_first_p: Floats, g_first_q: Floats,
+    g_upper: Floats,
+) -> float:  # fmt: skip
+    """The loss of rows low..high-1; adds to the gradients."""
+    R = weight.shape[1]
+    E = h.shape[1]
+    hidden = np.empty(R * CHUNK * widths.sum(), np.float32)
+    widest = widths.max() if len(widths) else 1
+    slope = np.empty(2 * CHUNK * widest, np.float32)
+    pq = np.empty((CHUNK, E), np.float32)
+    z = np.empty((R, CHUNK), np.float32)
+    y = np.empty((R, CHUNK), np.float32)
+    g = np.empty((R, CHUNK), np.float32)
+    order = np.empty(CHUNK, np.int64)
+    reach = np.empty(R, np.int64)
     loss = 0.0
-    for b in range(B):
-        p, q = user_table[users[b]], item_table[items[b]]
-        for e in range(E):
-            pq[e] = p[e] * q[e]
-        top = -1
+    for start in range(low, high, CHUNK):
+        n = min(CHUNK, high - start)
+        by_depth(weight[start : start + n], order, reach)
+        users, items = u[start : start + n][order[:n]], i[start : start + n][order[:n]]
         for r in range(R):
-            if weight[b, r] != 0:
-                top = r
-        for r in range(top + 1):
-            own = np.float32(0)
-            for e in range(E):
-                own += pq[e] * h[r, e]
-            own += bias[items[b], r]
-            if r and kind == 1:
-                own += y[r - 1]
-            elif r and kind == 2:
-                own = np.float32(0.5) * (own + z[r - 1])
-            z[r] = own
-            y[r] = np.float32(1) / (np.float32(1) + np.exp(-own))
-            softplus = max(own, np.float32(0)) + np.log1p(np.exp(-abs(own)))
-            scale = weight[b, r] * lambdas[r] * share
-            loss += float(scale * (softplus - target[b, r] * own))
-            g[r] = scale * (y[r] - target[b, r])
-        for r in range(top, -1, -1):  # back down the cascade
-            if r and kind == 1:
-                g[r - 1] += g[r] * y[r - 1] * (np.float32(1) - y[r - 1])
-            elif r and kind == 2:
-                g[r] *= np.float32(0.5)
-                g[r - 1] += g[r]
-        gp, gq, gb = (
-            user_grad[user_slot[users[b]]],
-            item_grad[item_slot[items[b]]],
-            bias_grad[item_slot[items[b]]],
-        )
-        decay = l2 * share
-        for r in range(top + 1):
-            gb[r] += g[r]
-            for e in range(E):
-                h_grad[r, e] += g[r] * pq[e]
-        c[:] = 0
-        for r in range(top + 1):
-            for e in range(E):
-                c[e] += g[r] * h[r, e]
+            for c in range(reach[r]):
+                z[r, c] = bias[items[c], r]
+        if E:
+            gmf_up(p, q, h, users, items, reach, pq, z)
+        if len(widths):
+            mlp_up(first_p, first_q, upper, widths, users, items, reach, hidden, z)
+        for r in range(R):
+            for c in range(reach[r]):
+                row = start + order[c]
+                own = z[r, c]
+                if r and kind == 1:
+                    own += y[r - 1, c]
+                elif r and kind == 2:
+                    own = np.float32(0.5) * (own + z[r - 1, c])
+                z[r, c] = own
+                small = np.exp(-abs(own))
+                y[r, c] = (np.float32(1) if own >= 0 else small) / (np.float32(1) + small)
+                scale = weight[row, r] * lambdas[r] * share
+                softplus = max(own, np.float32(0)) + np.log1p(small)
+                loss += float(scale * (softplus - target[row, r] * own))
+                g[r, c] = scale * (y[r, c] - target[row, r])
+        for r in range(R - 1, 0, -1):  # back down the cascade
+            for c in range(reach[r]):
+                if kind == 1:
+                    g[r - 1, c] += g[r, c] * y[r - 1, c] * (np.float32(1) - y[r - 1, c])
+                elif kind == 2:
+                    g[r, c] *= np.float32(0.5)
+                    g[r - 1, c] += g[r, c]
+        for r in range(R):
+            for c in range(reach[r]):
+                gb[items[c], r] += g[r, c]
+        if len(widths):
+            into = (g_first_p, g_first_q, g_upper)
+            mlp_down(upper, widths, users, items, reach, hidden, slope, g, *into)
+        if E:
+            gmf_down(p, q, h, users, items, reach, pq, g, gp, gq, gh)
+    return loss
+
+
+@numba.njit(cache=True, nogil=True)
+def by_depth(weight: Floats, order: Ints, reach: Ints) -> None:
+    """Rows by the highest behaviour that weighs, highest first; how many reach each behaviour."""
+    n, R = weight.shape
+    reach[:] = 0
+    depth = np.zeros(n, np.int64)
+    for c in range(n):
+        for r in range(R):
+            if weight[c, r] != 0:
+                depth[c] = r + 1
+        for r in range(depth[c]):
+            reach[r] += 1
+    place = np.zeros(R + 1, np.int64)  # where the rows of this depth begin
+    for d in range(R):
+        place[d] = reach[d]
+    for c in range(n):
+        order[place[depth[c]]] = c
+        place[depth[c]] += 1
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gmf_up(
+    p: Floats, q: Floats, h: Floats, users: Ints, items: Ints, reach: Ints, pq: Floats, z: Floats
+) -> None:
+    """z[r] += h[r] . (p * q), the products kept in pq."""
+    R, E = h.shape
+    for c in range(len(users)):
+        ours, theirs, both = p[users[c]], q[items[c]], pq[c]
         for e in range(E):
-            gp[e] += c[e] * q[e] + decay * p[e]
-            gq[e] += c[e] * p[e] + decay * q[e]
-        if l2:
-            norm = np.float32(0)
-            for e in range(E):
-                norm += p[e] * p[e] + q[e] * q[e]
-            for r in range(R):
-                gb[r] += decay * bias[items[b], r]
-                norm += bias[items[b], r] ** 2
-            loss += float(np.float32(0.5) * decay * norm)
-    return loss, user_rows, user_grad, item_rows, item_grad, bias_grad, h_grad
+            both[e] = ours[e] * theirs[e]
+        for r in range(R):
+            if c < reach[r]:
+                total = np.float32(0)
+                for e in range(E):
+                    total += both[e] * h[r, e]
+                z[r, c] += total
 
 
-@numba.njit(cache=True)
-def _slots(indices: Ints, size: int) -> tuple[npt.NDArray[np.int32], Ints]:
-    """A place for each distinct index: (size,) its place, and the indices, ascending.
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def gmf_down(
+    p: Floats, q: Floats, h: Floats, users: Ints, items: Ints, reach: Ints, pq: Floats, g: Floats,
+    gp: Floats, gq: Floats, gh: Floats,
+) -> None:  # fmt: skip
+    """From the slopes g of the logits to those of p, q and h."""
+    R, E = h.shape
+    slope = np.empty(E, np.float32)
+    for c in range(len(users)):
+        both = pq[c]
+        slope[:] = 0
+        for r in range(R):
+            if c < reach[r]:
+                each = g[r, c]
+                for e in range(E):
+                    gh[r, e] += each * both[e]
+                    slope[e] += each * h[r, e]
+        ours, theirs, g_ours, g_theirs = p[users[c]], q[items[c]], gp[users[c]], gq[items[c]]
+        for e in range(E):
+            g_ours[e] += slope[e] * theirs[e]
+            g_theirs[e] += slope[e] * ours[e]
 
-    Ascending, because torch adds sparse gradients by merging them and takes the order for granted.
-    """
-    slot = np.full(size, -1, np.int32)
-    rows = np.empty(len(indices), np.int64)
-    n = 0
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def mlp_up(
+    first_p: Floats, first_q: Floats, upper: Floats, widths: Ints, users: Ints, items: Ints,
+    reach: Ints, hidden: Floats, z: Floats,
+) -> None:  # fmt: skip
+    """z[r] += each MLP's output, its layers after activation kept in hidden."""
+    H, at = widths[0], 0
+    for r in range(len(upper)):
+        n, flat = reach[r], upper[r]
+        below = hidden[at : at + n * H].reshape(n, H)
+        at += n * H
+        for c in range(n):
+            row = below[c]
+            ours = first_p[users[c]][r * H : (r + 1) * H]
+            theirs = first_q[items[c]][r * H : (r + 1) * H]
+            for e in range(H):
+                both = ours[e] + theirs[e]
+                row[e] = both if both > 0 else np.float32(0)
+        place = 0
+        for k in range(1, len(widths)):
+            a, b = widths[k - 1], widths[k]
+            above = hidden[at : at + n * b].reshape(n, b)
+            at += n * b
+            np.dot(below, flat[place : place + a * b].reshape(a, b), above)
+            place += a * b
+            shift = flat[place : place + b]
+            for c in range(n):
+                row = above[c]
+                for e in range(b):
+                    both = row[e] + shift[e]
+                    row[e] = both if both > 0 else np.float32(0)
+            place += b
+            below = above
+        last = flat[place:]
+        for c in range(n):
+            row, total = below[c], np.float32(0)
+            for e in range(len(last)):
+                total += row[e] * last[e]
+            z[r, c] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def mlp_down(
+    upper: Floats, widths: Ints, users: Ints, items: Ints, reach: Ints, hidden: Floats,
+    slope: Floats, g: Floats, g_first_p: Floats, g_first_q: Floats, g_upper: Floats,
+) -> None:  # fmt: skip
+    """From the slopes g of the logits to those of the MLPs' first layers and of what is above."""
+    H, L, half = widths[0], len(widths), len(slope) // 2
+    start = 0
+    for r in range(len(upper)):
+        n, flat, g_flat = reach[r], upper[r], g_upper[r]
+        at = start + n * widths.sum()  # the end of this unit's hidden layers
+        start = at
+        place = len(flat) - widths[-1]
+        last, g_last = flat[place:], g_flat[place:]
+        b = widths[-1]
+        at -= n * b
+        above = hidden[at : at + n * b].reshape(n, b)
+        d = slope[: n * b].reshape(n, b)
+        for c in range(n):
+            each, row, down = g[r, c], above[c], d[c]
+            for e in range(b):
+                g_last[e] += each * row[e]
+                down[e] = each * last[e] if row[e] > 0 else np.float32(0)
+        for k in range(L - 1, 0, -1):
+            a, b = widths[k - 1], widths[k]
+            place -= b
+            g_shift = g_flat[place : place + b]
+            for c in range(n):
+                row = d[c]
+                for e in range(b):
+                    g_shift[e] += row[e]
+            place -= a * b
+            at -= n * a
+            below = hidden[at : at + n * a].reshape(n, a)
+            g_weight = np.dot(below.T, d).ravel()
+            whole = g_flat[place : place + a * b]
+            for e in range(a * b):
+                whole[e] += g_weight[e]
+            side = half if (L - k) % 2 else 0
+            line, gate = slope[side : side + n * a], hidden[at : at + n * a]
+            d = np.dot(d, flat[place : place + a * b].reshape(a, b).T, line.reshape(n, a))
+            for e in range(n * a):
+                line[e] = line[e] if gate[e] > 0 else np.float32(0)
+        for c in range(n):
+            ours = g_first_p[users[c]][r * H : (r + 1) * H]
+            theirs = g_first_q[items[c]][r * H : (r + 1) * H]
+            row = d[c]
+            for e in range(H):
+                ours[e] += row[e]
+                theirs[e] += row[e]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def shrink(rows: Floats, times: Ints, decay: np.float32, grads: Floats) -> float:
+    """L2 on rows met so many times: decay / 2 of their squares each time; adds to the gradients."""
+    loss = 0.0
+    for n in range(len(rows)):
+        row, grad, each, norm = rows[n], grads[n], decay * np.float32(times[n]), np.float32(0)
+        for e in range(len(row)):
+            norm += row[e] * row[e]
+            grad[e] += each * row[e]
+        loss += float(each * norm)
+    return 0.5 * loss
+
+
+@dataclass(frozen=True)
+class Met:
+    """The distinct indices of a batch, ascending; each row's place among them; how often each."""
+
+    indices: Ints
+    places: Ints
+    times: Ints
+
+    @classmethod
+    def of(cls, indices: Tensor, size: int) -> Met:
+        """indices (B,), each below size."""
+        return cls(*_met(indices.numpy(), size))
+
+
+@numba.njit(cache=True, nogil=True)
+def _met(indices: Ints, size: int) -> tuple[Ints, Ints, Ints]:
+    times = np.zeros(size, np.int64)
     for index in indices:
-        if slot[index] < 0:
-            slot[index] = 0
+        times[index] += 1
+    slot = np.empty(size, np.int64)
+    rows = np.empty(min(len(indices), size), np.int64)
+    n = 0
+    for index in range(size):
+        if times[index]:
+            slot[index] = n
             rows[n] = index
             n += 1
-    found = np.sort(rows[:n])
-    for place in range(n):
-        slot[found[place]] = place
-    return slot, found
+    places = np.empty(len(indices), np.int64)
+    for b in range(len(indices)):
+        places[b] = slot[indices[b]]
+    return rows[:n], places, times[rows[:n]]

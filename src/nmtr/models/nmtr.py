@@ -24,9 +24,17 @@ from torch import Tensor, nn
 from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import take_rows
-from nmtr.models.kernels import GMFCascadeLoss
+from nmtr.models.kernels import CascadeLoss, Met
 from nmtr.models.losses import link, weighted_log_loss
-from nmtr.models.units import ACTIVATIONS, GMF, Unit, make_unit, mlp_weights
+from nmtr.models.units import (
+    ACTIVATIONS,
+    Unit,
+    first_layers,
+    gmf_weights,
+    make_unit,
+    mlps,
+    upper_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -127,21 +135,29 @@ class NMTR(Model):
 
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)
-        if (
-            self.config.unit == "gmf"
-            and self.user.is_cpu
-            and not (self.config.dropout and self.training)
-        ):
+        if self.user.is_cpu and self.config.activation == "relu" and not self._drops():
             return self._fused_loss(batch)
         return self.plain_loss(batch)
 
+    def _drops(self) -> bool:
+        return self.training and self.config.dropout > 0
+
     def _fused_loss(self, batch: Batch) -> Tensor:
-        h = torch.stack([unit.h for unit in self.units if isinstance(unit, GMF)])
-        rows = (batch.user, batch.item, batch.target, batch.weight)
-        loss: Tensor = GMFCascadeLoss.apply(  # type: ignore[no-untyped-call]
-            self.user, self.item, self.bias, h, *rows, self.lambdas, self.kind, self.config.l2
+        users = Met.of(batch.user, self.shape.n_users)
+        items = Met.of(batch.item, self.shape.n_items)
+        met = torch.from_numpy(users.indices), torch.from_numpy(items.indices)
+        p, q, bias = (
+            take_rows(table, rows)
+            for table, rows in ((self.user, met[0]), (self.item, met[1]), (self.bias, met[1]))
         )
-        return loss
+        towers = [unit.tower for unit in mlps(self.units)]
+        widths = self.config.layers if towers else ()
+        loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
+            p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q),
+            upper_weights(mlps(self.units), p), users, items, batch.target, batch.weight,
+            self.lambdas, widths, self.kind, self.config.l2,
+        )  # fmt: skip
+        return loss + self._mlp_norm()
 
     def plain_loss(self, batch: Batch) -> Tensor:
         """The loss in plain torch, on any device, for any unit."""
@@ -151,13 +167,17 @@ class NMTR(Model):
         for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
             loss = loss + self.lambdas[r] * level / max(len(batch), 1)
-        if self.config.mlp_l2:
-            mlps = [each for unit in self.units for each in mlp_weights(unit)]
-            norm = torch.stack([each.square().sum() for each in mlps]).sum() if mlps else 0.0
-            loss = loss + self.config.mlp_l2 / 2 * norm
+        loss = loss + self._mlp_norm()
         if self.config.l2:
             loss = loss + self.config.l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
         return loss
+
+    def _mlp_norm(self) -> Tensor | float:
+        """mlp_l2 / 2 of the squares of the MLPs' own weights."""
+        weights = [each for mlp in mlps(self.units) for each in mlp.parameters()]
+        if not (self.config.mlp_l2 and weights):
+            return 0.0
+        return self.config.mlp_l2 / 2 * torch.stack([w.square().sum() for w in weights]).sum()
 
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""

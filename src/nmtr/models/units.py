@@ -7,6 +7,7 @@ row; a block is all of U x N, and never builds the U x N x E product where algeb
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -117,9 +118,40 @@ class NeuMF(nn.Module):
 Unit = GMF | MLP | NeuMF
 
 
-def mlp_weights(unit: nn.Module) -> list[nn.Parameter]:
-    """The weights of a unit's MLP with its last ones; none for GMF."""
-    return [each for part in unit.modules() if isinstance(part, MLP) for each in part.parameters()]
+def mlps(units: Iterable[nn.Module]) -> list[MLP]:
+    """The MLPs of R units: R of them, or none for GMF."""
+    return [part for unit in units for part in unit.modules() if isinstance(part, MLP)]
+
+
+def gmf_weights(units: Iterable[nn.Module], p: Tensor) -> Tensor:
+    """(R, E) the h of each GMF, or (R, 0) where there are none."""
+    found: list[Tensor] = [part.h for unit in units for part in unit.modules() if isinstance(part, GMF)]
+    return torch.stack(found) if found else p.new_zeros(len(list(units)), 0)
+
+
+def first_layers(towers: list[Tower], p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """(U, R * H), (N, R * H) the first layers of all towers before activation, in one product."""
+    if not towers:
+        return p.new_zeros(len(p), 0), q.new_zeros(len(q), 0)
+    for_p = torch.cat([each.first_p.weight for each in towers])
+    for_q = torch.cat([each.first_q.weight for each in towers])
+    shift = torch.cat([each.first_p.bias for each in towers])
+    return F.linear(p, for_p, shift), F.linear(q, for_q)
+
+
+def upper_weights(found: list[MLP], p: Tensor) -> Tensor:
+    """(R, S) each MLP above its first layer: per layer its weights (in, out) and bias, then h."""
+    if not found:
+        return p.new_zeros(0, 0)
+    return torch.stack([torch.cat(_flat(each)) for each in found])
+
+
+def _flat(mlp: MLP) -> list[Tensor]:
+    found: list[Tensor] = []
+    for layer in mlp.tower.rest:
+        assert isinstance(layer, nn.Linear)
+        found += [layer.weight.T.flatten(), layer.bias]
+    return [*found, mlp.h]
 
 
 def make_unit(
