@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.models.base import Batch, Shape
-from nmtr.models.kernels import LEAST
+from nmtr.models.kernels.cascade import LEAST
 from nmtr.models.nmtr import NMTR, Config
 
 M, N, B = 6, 9, 40

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import take_rows
-from nmtr.models.kernels import CascadeLoss, Met
+from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import link, weighted_log_loss
 from nmtr.models.units import (
     ACTIVATIONS,

@@ -125,7 +125,8 @@ def mlps(units: Iterable[nn.Module]) -> list[MLP]:
 
 def gmf_weights(units: Iterable[nn.Module], p: Tensor) -> Tensor:
     """(R, E) the h of each GMF, or (R, 0) where there are none."""
-    found: list[Tensor] = [part.h for unit in units for part in unit.modules() if isinstance(part, GMF)]
+    parts = [part for unit in units for part in unit.modules()]
+    found: list[Tensor] = [part.h for part in parts if isinstance(part, GMF)]
     return torch.stack(found) if found else p.new_zeros(len(list(units)), 0)
 
 

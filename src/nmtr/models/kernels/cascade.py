@@ -8,23 +8,21 @@ threads. `NMTR.plain_loss` is the reference that this is tested against.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Sums may be reordered, but a NaN stays one: that is how divergence is noticed.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+from nmtr.models.kernels import CHUNK, FAST, Floats, Ints
+from nmtr.models.kernels.gmf import gmf_down, gmf_up
+from nmtr.models.kernels.mlp import mlp_down, mlp_up
+from nmtr.models.kernels.rows import shrink
+
 KINDS = {"none": 0, "probability": 1, "logit": 2}
-CHUNK = 128  # rows: their hidden layers stay in cache, and a layer's product in one thread
 LEAST = 512  # rows a thread is worth
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 
 class CascadeLoss(torch.autograd.Function):
@@ -181,167 +179,6 @@ def by_depth(weight: Floats, order: Ints, reach: Ints) -> None:
     for c in range(n):
         order[place[depth[c]]] = c
         place[depth[c]] += 1
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gmf_up(
-    p: Floats, q: Floats, h: Floats, users: Ints, items: Ints, reach: Ints, pq: Floats, z: Floats
-) -> None:
-    """z[r] += h[r] . (p * q), the products kept in pq."""
-    R, E = h.shape
-    for c in range(len(users)):
-        ours, theirs, both = p[users[c]], q[items[c]], pq[c]
-        for e in range(E):
-            both[e] = ours[e] * theirs[e]
-        for r in range(R):
-            if c < reach[r]:
-                total = np.float32(0)
-                for e in range(E):
-                    total += both[e] * h[r, e]
-                z[r, c] += total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def gmf_down(
-    p: Floats, q: Floats, h: Floats, users: Ints, items: Ints, reach: Ints, pq: Floats, g: Floats,
-    gp: Floats, gq: Floats, gh: Floats,
-) -> None:  # fmt: skip
-    """From the slopes g of the logits to those of p, q and h."""
-    R, E = h.shape
-    slope = np.empty(E, np.float32)
-    for c in range(len(users)):
-        both = pq[c]
-        slope[:] = 0
-        for r in range(R):
-            if c < reach[r]:
-                each = g[r, c]
-                for e in range(E):
-                    gh[r, e] += each * both[e]
-                    slope[e] += each * h[r, e]
-        ours, theirs, g_ours, g_theirs = p[users[c]], q[items[c]], gp[users[c]], gq[items[c]]
-        for e in range(E):
-            g_ours[e] += slope[e] * theirs[e]
-            g_theirs[e] += slope[e] * ours[e]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def mlp_up(
-    first_p: Floats, first_q: Floats, upper: Floats, widths: Ints, users: Ints, items: Ints,
-    reach: Ints, hidden: Floats, z: Floats,
-) -> None:  # fmt: skip
-    """z[r] += each MLP's output, its layers after activation kept in hidden."""
-    H, at = widths[0], 0
-    for r in range(len(upper)):
-        n, flat = reach[r], upper[r]
-        below = hidden[at : at + n * H].reshape(n, H)
-        at += n * H
-        for c in range(n):
-            row = below[c]
-            ours = first_p[users[c]][r * H : (r + 1) * H]
-            theirs = first_q[items[c]][r * H : (r + 1) * H]
-            for e in range(H):
-                both = ours[e] + theirs[e]
-                row[e] = both if both > 0 else np.float32(0)
-        place = 0
-        for k in range(1, len(widths)):
-            a, b = widths[k - 1], widths[k]
-            above = hidden[at : at + n * b].reshape(n, b)
-            at += n * b
-            np.dot(below, flat[place : place + a * b].reshape(a, b), above)
-            place += a * b
-            shift = flat[place : place + b]
-            for c in range(n):
-                row = above[c]
-                for e in range(b):
-                    both = row[e] + shift[e]
-                    row[e] = both if both > 0 else np.float32(0)
-            place += b
-            below = above
-        last = flat[place:]
-        for c in range(n):
-            row, total = below[c], np.float32(0)
-            for e in range(len(last)):
-                total += row[e] * last[e]
-            z[r, c] += total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def mlp_down(
-    upper: Floats, widths: Ints, users: Ints, items: Ints, reach: Ints, hidden: Floats,
-    slope: Floats, g: Floats, g_first_p: Floats, g_first_q: Floats, g_upper: Floats,
-) -> None:  # fmt: skip
-    """From the slopes g of the logits to those of the MLPs' first layers and of what is above."""
-    H, L, half = widths[0], len(widths), len(slope) // 2
-    start = 0
-    for r in range(len(upper)):
-        n, flat, g_flat = reach[r], upper[r], g_upper[r]
-        at = start + n * widths.sum()  # the end of this unit's hidden layers
-        start = at
-        place = len(flat) - widths[-1]
-        last, g_last = flat[place:], g_flat[place:]
-        b = widths[-1]
-        at -= n * b
-        above = hidden[at : at + n * b].reshape(n, b)
-        d = slope[: n * b].reshape(n, b)
-        for c in range(n):
-            each, row, down = g[r, c], above[c], d[c]
-            for e in range(b):
-                g_last[e] += each * row[e]
-                down[e] = each * last[e] if row[e] > 0 else np.float32(0)
-        for k in range(L - 1, 0, -1):
-            a, b = widths[k - 1], widths[k]
-            place -= b
-            g_shift = g_flat[place : place + b]
-            for c in range(n):
-                row = d[c]
-                for e in range(b):
-                    g_shift[e] += row[e]
-            place -= a * b
-            at -= n * a
-            below = hidden[at : at + n * a].reshape(n, a)
-            g_weight = np.dot(below.T, d).ravel()
-            whole = g_flat[place : place + a * b]
-            for e in range(a * b):
-                whole[e] += g_weight[e]
-            side = half if (L - k) % 2 else 0
-            line, gate = slope[side : side + n * a], hidden[at : at + n * a]
-            d = np.dot(d, flat[place : place + a * b].reshape(a, b).T, line.reshape(n, a))
-            for e in range(n * a):
-                line[e] = line[e] if gate[e] > 0 else np.float32(0)
-        for c in range(n):
-            ours = g_first_p[users[c]][r * H : (r + 1) * H]
-            theirs = g_first_q[items[c]][r * H : (r + 1) * H]
-            row = d[c]
-            for e in range(H):
-                ours[e] += row[e]
-                theirs[e] += row[e]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def shrink(rows: Floats, times: Ints, decay: np.float32, grads: Floats) -> float:
-    """L2 on rows met so many times: decay / 2 of their squares each time; adds to the gradients."""
-    loss = 0.0
-    for n in range(len(rows)):
-        row, grad, each, norm = rows[n], grads[n], decay * np.float32(times[n]), np.float32(0)
-        for e in range(len(row)):
-            norm += row[e] * row[e]
-            grad[e] += each * row[e]
-        loss += float(each * norm)
-    return 0.5 * loss
-
-
-@dataclass(frozen=True)
-class Met:
-    """The distinct indices of a batch, ascending; each row's place among them; how often each."""
-
-    indices: Ints
-    places: Ints
-    times: Ints
-
-    @classmethod
-    def of(cls, indices: Tensor, size: int) -> Met:
-        """indices (B,), each below size."""
-        return cls(*_met(indices.numpy(), size))
 
 
 @numba.njit(cache=True, nogil=True)
