@@ -11,9 +11,12 @@ from torch import Tensor
 
 from nmtr.data.records import CSR, Histories
 from nmtr.data.split import Evaluation
+from nmtr.evaluation.pruned import standing_before, top_of
 from nmtr.models.base import Model
+from nmtr.models.kernels.pairs import Cascade
 
 BLOCK_CELLS = 4_000_000  # users x items scored at once: 16 MB of float32
+BLOCK_USERS = 2048  # ranked at once by a cascade, which holds no users x items
 Progress = Callable[[int, int], None]
 
 
@@ -26,26 +29,28 @@ def ranks(
     count as any item that stands before it, except that equals among themselves share no place.
     """
     truth = evaluation.truth
-    found = np.empty(truth.nnz, np.int64)
-    for start, stop, scores in score_blocks(model, evaluation.histories, evaluation.mask):
-        low, high = truth.indptr[start], truth.indptr[stop]
-        rows = np.repeat(np.arange(stop - start), np.diff(truth.indptr[start : stop + 1]))
-        columns = truth.indices[low:high].astype(np.int64)
-        found[low:high] = _block_ranks(scores, torch.from_numpy(rows), torch.from_numpy(columns))
+    above, own = np.empty(truth.nnz, np.int64), np.empty(truth.nnz, np.float32)
+    for start, stop, scores in blocks(model, evaluation.histories, evaluation.mask):
+        part = slice(truth.indptr[start], truth.indptr[stop])
+        mask, wanted = (each.take(np.arange(start, stop)) for each in (evaluation.mask, truth))
+        if isinstance(scores, Cascade):
+            above[part], own[part] = standing_before(scores, mask, wanted)
+        else:
+            above[part], own[part] = _standing_before(scores, wanted)
         if progress:
             progress(stop, len(evaluation.users))
-    return found
+    return above - _equals_after(truth.row_of_each(), own)
 
 
-def _block_ranks(scores: Tensor, rows: Tensor, columns: Tensor) -> npt.NDArray[np.int64]:
-    rows, columns = rows.to(scores.device), columns.to(scores.device)
-    own = scores[rows, columns]
+def _standing_before(
+    scores: Tensor, truth: CSR
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """For each held-out item, how many items score no less, itself one; and its score."""
+    rows = torch.from_numpy(truth.row_of_each()).to(scores.device)
+    own = scores[rows, torch.from_numpy(truth.indices.astype(np.int64)).to(scores.device)]
     one_each = len(rows) == len(scores) and len(torch.unique_consecutive(rows)) == len(rows)
     above = ((scores if one_each else scores[rows]) >= own[:, None]).sum(1)  # no copy if one each
-    place: npt.NDArray[np.int64] = above.cpu().numpy()
-    if not one_each:
-        place -= _equals_after(rows.cpu().numpy(), own.cpu().numpy())
-    return place
+    return above.cpu().numpy(), own.float().cpu().numpy()
 
 
 def _equals_after(
@@ -81,20 +86,30 @@ def top(
     n, behaviors = len(histories), model.shape.n_behaviors
     k_found = min(k, model.shape.n_items)
     items = np.full((n, k), -1, np.int64)
-    values = np.full((n, k), -np.inf, np.float32)
     levels = np.full((n, behaviors, k), -np.inf, np.float32)
-    order = torch.from_numpy(np.argsort(np.argsort(tie_break)))
-    for start, stop, scores in score_blocks(model, histories, mask):
-        rows, columns = _top_rows(scores, k_found, order.to(scores.device))
-        items[start:stop, :k_found] = columns
-        values[start:stop, :k_found] = rows
-        levels[start:stop, :, :k_found] = _levels(model, histories.slice(start, stop), columns)
+    order = np.argsort(np.argsort(tie_break))
+    for start, stop, scores in blocks(model, histories, mask):
+        if isinstance(scores, Cascade):
+            found = top_of(scores, mask.take(np.arange(start, stop)), order, k_found)
+        else:
+            found = _top_of(scores, model, histories.slice(start, stop), order, k_found)
+        items[start:stop, :k_found], levels[start:stop, :, :k_found] = found
         if progress:
             progress(stop, n)
+    return items, levels[:, -1].copy(), levels
+
+
+def _top_of(
+    scores: Tensor, model: Model, histories: Histories, order: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The best k items (B, k), -1 where there are fewer, and their logits (B, R, k)."""
+    values, items = _top_rows(scores, k, torch.from_numpy(order).to(scores.device))
+    levels = _levels(model, histories, items)
+    levels[:, -1] = values
     gone = np.isneginf(values)
     items[gone] = -1
     levels[np.broadcast_to(gone[:, None], levels.shape)] = -np.inf
-    return items, values, levels
+    return items, levels
 
 
 def _top_rows(
@@ -122,6 +137,24 @@ def _levels(
     chosen = torch.from_numpy(columns).to(scores.device)[:, None].expand(-1, scores.shape[1], -1)
     found: npt.NDArray[np.float32] = scores.gather(2, chosen).float().cpu().numpy()
     return found
+
+
+def blocks(
+    model: Model, histories: Histories, mask: CSR
+) -> Iterator[tuple[int, int, Tensor | Cascade]]:
+    """(start, stop, what ranks these users): a cascade where the model has one, else scores."""
+    model.eval()
+    with torch.inference_mode():
+        one = model.cascade(model.encode(histories.slice(0, 1)))
+    if one is None:
+        yield from score_blocks(model, histories, mask)
+        return
+    for start in range(0, len(histories), BLOCK_USERS):
+        block = histories.slice(start, start + BLOCK_USERS)
+        with torch.inference_mode():
+            cascade = model.cascade(model.encode(block))
+        assert cascade is not None
+        yield start, start + len(block), cascade
 
 
 @torch.inference_mode()

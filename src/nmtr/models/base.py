@@ -5,6 +5,7 @@ Letters: B users of a batch (or rows of a training batch), N items, R behaviours
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
+from nmtr.models.kernels.pairs import Cascade
+from nmtr.models.levels import Levels
+
+Sweep = Callable[[int], float]  # a seed, to the mean loss of the epoch that it decides
 
 
 @dataclass(frozen=True)
@@ -66,22 +71,40 @@ class Batch:
 class Model(nn.Module):
     """A recommender. What it has learned is its `state_dict`; what it is told is its config.
 
-    A model either counts (`learn`) or is trained by gradient (`loss`, with `trained = True`).
+    A model either counts (`learn`) or is trained (`trained = True`): by the gradient of its `loss`
+    on batches, or, where it `sweeps`, by an epoch of its own.
+
+    probabilistic: its scores are log odds of records, but for the sampling of negatives: it is
+    trained by a log loss. learns: the behaviours whose records train it; its batches have a column
+    for each. levels: where its negatives are drawn by levels of preference; a batch then has one
+    column, preferred or not.
     """
 
     trained: ClassVar[bool] = False
+    sweeps: ClassVar[bool] = False
+    probabilistic: ClassVar[bool] = False
+    levels: Levels | None = None
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
+        self.learns = shape.behaviors
 
     def learn(self, records: Records) -> None:
         """Take from the training records what needs no gradient."""
 
+    def sweep(self, records: Records, *, rate: float) -> Sweep:
+        """What trains on the records of `learns`, in place, an epoch a call."""
+        raise TypeError(f"{type(self).__name__} has no sweep; it is not trained by one")
+
+    def begin(self, epoch: int) -> None:
+        """Be told which epoch of training comes, from 0."""
+
     def loss(self, batch: Batch) -> Tensor:
         """The training objective on one batch, a scalar."""
-        raise TypeError(f"{type(self).__name__} counts; it has no loss")
+        how = "trains by its sweep" if self.sweeps else "counts"
+        raise TypeError(f"{type(self).__name__} {how}; it has no loss")
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) what the model knows of each user, once for any number of items."""
@@ -96,6 +119,10 @@ class Model(nn.Module):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         """(B, N) logits of the target behaviour."""
         return self.score_behaviors(state, histories, items)[:, -1]
+
+    def cascade(self, state: Tensor) -> Cascade | None:
+        """What a pruned ranking of these users reads; None where scores come by `score` alone."""
+        return None
 
     def check_batch(self, batch: Batch) -> None:
         """Raise ValueError where a batch does not fit the model's shape."""

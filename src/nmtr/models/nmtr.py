@@ -16,8 +16,9 @@ free.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import take_rows
 from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import link, weighted_log_loss
 from nmtr.models.units import (
@@ -88,6 +90,7 @@ class NMTR(Model):
     """The cascade of behaviours over shared embeddings."""
 
     trained = True
+    probabilistic = True
     lambdas: Tensor
 
     def __init__(self, config: Config, shape: Shape) -> None:
@@ -206,6 +209,21 @@ class NMTR(Model):
 
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         return list(self._levels(state, items))[-1]
+
+    def cascade(self, state: Tensor) -> Cascade | None:
+        compiled = self.user.is_cpu and self.config.activation == "relu"
+        if not (compiled and self.kind == "probability" and self.shape.n_behaviors > 1):
+            return None
+        found = mlps(self.units)
+        widths = self.config.layers if found else ()
+        first = first_layers([each.tower for each in found], state, self.item)
+        last = -widths[0] if widths else None
+        learned = (state, self.item, self.bias, gmf_weights(self.units, state))
+        parts = [each[:, side] for side in (slice(last), slice(last, None)) for each in first]
+        arrays = (*learned, *parts, upper_weights(found, state))
+        rows: list[Any] = [each.detach().contiguous().numpy() for each in arrays]
+        rows.append(np.array(widths, np.int64))
+        return Cascade(*rows)
 
     def _units(self) -> list[Unit]:
         return [unit for unit in self.units if isinstance(unit, Unit)]

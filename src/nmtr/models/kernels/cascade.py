@@ -7,8 +7,6 @@ threads. `NMTR.plain_loss` is the reference that this is tested against.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numba
@@ -20,6 +18,7 @@ from nmtr.models.kernels import CHUNK, FAST, Floats, Ints
 from nmtr.models.kernels.gmf import gmf_down, gmf_up
 from nmtr.models.kernels.mlp import mlp_down, mlp_up
 from nmtr.models.kernels.rows import shrink
+from nmtr.models.kernels.threads import in_threads
 
 KINDS = {"none": 0, "probability": 1, "logit": 2}
 LEAST = 512  # rows a thread is worth
@@ -67,24 +66,18 @@ def _in_threads(
     of_users = (0, 4)  # p and first_p: parts have users of their own, and add to one array
     whole = {at: np.zeros_like(values[at]) for at in of_users}
 
-    def part(number: int) -> tuple[float, list[Floats]]:
+    def part(low: int, high: int) -> tuple[float, list[Floats]]:
         grads = [whole[at] if at in whole else np.zeros_like(v) for at, v in enumerate(values)]
-        bounds = cuts[number], cuts[number + 1]
-        return cascade_rows(*bounds, *rows, *fixed, *values, *grads), grads
+        return cascade_rows(low, high, *rows, *fixed, *values, *grads), grads
 
-    later = [_pool().submit(part, number) for number in range(1, len(cuts) - 1)]
-    loss, grads = part(0)
-    for more, others in (each.result() for each in later):
+    parts = in_threads(part, cuts)
+    loss, grads = parts[0]
+    for more, others in parts[1:]:
         loss += more
         for at, (ours, theirs) in enumerate(zip(grads, others, strict=True)):
             if at not in whole:
                 ours += theirs
     return loss, grads
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="cascade")
 
 
 def _cuts(u: Ints, threads: int) -> list[int]:
