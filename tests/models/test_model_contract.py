@@ -19,8 +19,7 @@ from nmtr.errors import UsageError
 from nmtr.evaluation.ranking import ranks, score_blocks
 from nmtr.models import VARIANTS, make, names
 from nmtr.models.base import Batch, Model, Shape
-from nmtr.training.optim import make_optimizer
-from nmtr.training.sampler import Sampler
+from nmtr.training.trainer import Training, batches, train
 
 GROUPS, PER_GROUP, ITEMS_PER_GROUP = 4, 20, 10
 M, N = GROUPS * PER_GROUP, GROUPS * ITEMS_PER_GROUP
@@ -52,17 +51,11 @@ def planted(r: int = 3) -> tuple[Records, CSR]:
 def learned(name: str, records: Records, *, seed: int = 0, epochs: int = 25) -> Model:
     torch.manual_seed(seed)
     model = make(name, {}, Shape(records.n_users, records.n_items, records.behaviors))
-    model.learn(records)
-    if model.trained:
-        sampler = Sampler.from_records(
-            records, negatives=(4,), rule="unobserved", batch_size=256, seed=seed
-        )
-        optimizer = make_optimizer("adagrad", model.named_parameters(), rate=0.1)
-        model.train()
-        for epoch in range(epochs):
-            for batch in sampler.epoch(epoch):
-                model.loss(batch).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+    if not model.trained:
+        model.learn(records)
+        return model.eval()
+    config = Training(learning_rate=0.1, batch_size=256, seed=seed)
+    train(model, records, config, phase="refit", epochs=epochs)
     return model.eval()
 
 
@@ -74,7 +67,7 @@ def scores_of(model: Model, histories: Histories) -> Tensor:
 @EVERY
 def test_it_learns_a_planted_answer(name: str) -> None:
     records, truth = planted()
-    model = learned(name, records)
+    model = learned(name, records, epochs=80)
     evaluation = Evaluation(
         np.arange(M), records.histories(np.arange(M)), truth, records.target,
         np.ones(M, np.bool_), np.zeros(M, np.bool_),
@@ -169,21 +162,27 @@ def test_histories_of_another_shape_are_refused_with_what_came(name: str) -> Non
 
 @EVERY
 def test_a_batch_of_another_shape_is_refused_with_what_came(name: str) -> None:
-    model = make(name, {}, Shape(M, N, BEHAVIORS))
-    zero, two = torch.zeros(2, dtype=torch.int64), torch.ones(2, 2)
-    if not model.trained:
+    records, _ = planted()
+    model = make(name, {}, Shape(M, N, records.behaviors))
+    zero = torch.zeros(2, dtype=torch.int64)
+    if not model.trained or model.sweeps:
         with pytest.raises(TypeError, match="it has no loss"):
-            model.loss(Batch(zero, zero, two, two))
+            model.loss(Batch(zero, zero, torch.ones(2, 3), torch.ones(2, 3)))
         return
-    with pytest.raises(ValueError, match=r"expected a batch of 3 behaviours .*, got 2"):
-        model.loss(Batch(zero, zero, two, two))
-    three = torch.ones(2, 3)
+    batch = next(batches(model, records.only(model.learns), Training()).epoch(0))
+    columns = batch.target.shape[1]
+    more = torch.ones(2, columns + 1)
+    with pytest.raises(
+        ValueError, match=rf"expected a batch of {columns} behaviours .*, got {columns + 1}"
+    ):
+        model.loss(Batch(zero, zero, more, more))
+    right = torch.ones(2, columns)
     for user, item, said in (
         (M, 0, f"user indices from 0 to {M - 1}, got 0 to {M}"),
         (0, -1, f"item indices from 0 to {N - 1}, got -1 to 0"),
     ):
         with pytest.raises(ValueError, match=said):
-            model.loss(Batch(torch.tensor([0, user]), torch.tensor([0, item]), three, three))
+            model.loss(Batch(torch.tensor([0, user]), torch.tensor([0, item]), right, right))
 
 
 def test_a_batch_whose_parts_do_not_fit_is_refused_with_what_came() -> None:
@@ -208,7 +207,7 @@ def test_ranking_leaves_what_a_model_holds_untouched(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(names()) - set(VARIANTS)))
 def test_a_file_exports_a_frozen_config_and_a_model(name: str) -> None:
-    module = importlib.import_module(f"nmtr.models.{name}")
+    module = importlib.import_module(f"nmtr.models.{name.replace('-', '_')}")
     assert issubclass(module.MODEL, Model)
     assert is_dataclass(module.Config)
     config: Any = module

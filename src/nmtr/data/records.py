@@ -144,6 +144,11 @@ class Records:
         """Every pair under any behaviour."""
         return union(self.sets)
 
+    def only(self, behaviors: Sequence[str]) -> Records:
+        """The records of these behaviours, in the order given."""
+        sets = dict(zip(self.behaviors, self.sets, strict=True))
+        return Records(tuple(behaviors), tuple(sets[each] for each in behaviors))
+
     def histories(self, users: IntArray) -> Histories:
         """What these users have done, as a model may look at it when it scores."""
         index = np.asarray(users, np.int64)

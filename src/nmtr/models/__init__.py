@@ -15,7 +15,7 @@ from nmtr.options import build
 if TYPE_CHECKING:
     from nmtr.models.base import Model, Shape
 
-NOT_MODELS = ("base", "losses", "units", "kernels", "embeddings")
+NOT_MODELS = ("base", "losses", "units", "kernels", "embeddings", "levels", "strangers")
 VARIANTS = {f"nmtr-{unit}": ("nmtr", {"unit": unit}) for unit in ("gmf", "mlp", "neumf")}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,3 +35,21 @@ def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     return torch.sparse_coo_tensor(
         rows[None], values, shape, is_coalesced=True, check_invariants=False
     )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The distinct indices of a batch, ascending; each row's place among them; how often each."""
+
+    indices: Tensor
+    places: Tensor
+    times: Tensor
+
+    @classmethod
+    def of(cls, indices: Tensor) -> Rows:
+        return cls(*torch.unique(indices, return_inverse=True, return_counts=True))
+
+    def norms(self, *taken: Tensor) -> Tensor:
+        """The squares of rows taken at `indices`, (n, E) each, summed as often as they are met."""
+        squares = [each.square().flatten(1).sum(1) for each in taken]
+        return (torch.stack(squares).sum(0) * self.times).sum()

@@ -30,9 +30,10 @@ from nmtr.evaluation.ranking import ranks
 from nmtr.models import make
 from nmtr.models.base import Model, Shape
 from nmtr.training import folder
+from nmtr.training.checkpoint import Progress
 from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.settings import Settings, read_settings, resolve
-from nmtr.training.trainer import Progress, Report, train
+from nmtr.training.trainer import Report, train
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
 
@@ -60,7 +61,7 @@ def execute(
         folder.begin(path, data, settings)
     epochs = phases.epochs()
     found = None
-    if phases.trains and settings.training.calibrate:
+    if phases.calibrates:
         reduced = calibration.without_held(data, fitted)
         held_out = phases.fit("calibration", reduced, epochs)
         found = calibration.fit(held_out, data, fitted, reduced)
@@ -83,6 +84,7 @@ class _Phases:
         model = self._new()
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
+        self.calibrates = model.probabilistic and self.settings.training.calibrate
 
     def _new(self) -> Model:
         torch.manual_seed(self.settings.training.seed)
@@ -115,9 +117,10 @@ class _Phases:
         self, phase: str, records: Records, epochs: int, measure: Measure | None
     ) -> tuple[Model, Progress]:
         model = self._new()
-        model.learn(records)
         progress = Progress(phase)
-        if model.trained:
+        if not model.trained:
+            model.learn(records)
+        else:
             progress = train(
                 model,
                 records,

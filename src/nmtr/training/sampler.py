@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numba
 import numpy as np
@@ -19,10 +19,19 @@ import torch
 
 from nmtr.data.records import LabelledPairs, Records
 from nmtr.models.base import Batch
+from nmtr.models.kernels import Int
+from nmtr.models.kernels.chance import STEP, TRIES, below, scramble
 
-Int = int | np.signedinteger[Any]
 NegativeRule = Literal["unobserved", "unseen"]
-TRIES = 200  # draws for one negative before a user who has nearly everything goes without it
+
+
+class Batches(Protocol):
+    """What a training takes its batches from."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -128,13 +137,8 @@ def draw(
             tries = 0
             while pending and tries < TRIES:
                 tries += 1
-                # SplitMix64 (Steele et al. 2014), the high bits scaled to an item
-                state += np.uint64(0x9E3779B97F4A7C15)
-                x = state
-                x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-                x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-                x = x ^ (x >> np.uint64(31))
-                j = np.int64((x >> np.uint64(32)) * np.uint64(n_items) >> np.uint64(32))
+                state += STEP
+                j = below(scramble(state), n_items)
                 known = recorded(indptr[u], indptr[u + 1], indices, bits, j)
                 if unseen and known:
                     continue

@@ -61,6 +61,8 @@ def resolve(data: Interactions, settings: Settings, model: Model) -> Settings:
                 f"{', '.join(data.behaviors)}), got {len(training.negatives)}"
             )
         training.torch_device()
+        if model.sweeps:
+            training = replace(training, optimizer="sgd")
     protocol = settings.protocol or default_protocol(data)
     options = _options(settings, model)
     return replace(settings, protocol=protocol, options=options, training=training)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from nmtr.data.records import Records
-from nmtr.errors import DamagedError, DataError, NmtrError
-from nmtr.models.base import Model
+from nmtr.errors import DataError, NmtrError, UsageError
+from nmtr.models.base import Model, Sweep
+from nmtr.training.checkpoint import Progress, restore, save
+from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
-from nmtr.training.sampler import NegativeRule, Sampler
-from nmtr.training.weights import read_tensors, write_tensors
+from nmtr.training.sampler import Batches, NegativeRule, Sampler
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -79,18 +80,6 @@ class Training:
         return torch.device(automatic if self.device == "auto" else self.device)
 
 
-@dataclass
-class Progress:
-    """Where a training stands; `best` is the state of the best epoch so far."""
-
-    phase: str
-    epochs_done: int = 0
-    best_epoch: int = 0
-    best_value: float = -math.inf
-    best: dict[str, Tensor] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
 Report = Callable[[str, int, int, int, float], None]  # phase, epoch, step, steps, loss so far
 
 
@@ -112,27 +101,17 @@ def train(
     weights that it would have had. Raises NmtrError with advice when training diverges, DataError
     where there is nothing to learn from.
     """
-    sampler = Sampler.from_records(
-        records,
-        negatives=config.negatives,
-        rule=config.negative_rule,
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
-    if not sampler.steps:
+    model.learn(records)
+    work = _work(model, records.only(model.learns), config)
+    if not work.steps:
         raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
-    device = config.torch_device()
-    model.to(device)
-    optimizer = make_optimizer(
-        config.optimizer, model.named_parameters(), rate=config.learning_rate
-    )
     state = Progress(phase)
     if checkpoint and checkpoint.exists():
-        state = restore(checkpoint, phase, model, optimizer) or state
+        state = restore(checkpoint, phase, model, work.optimizer) or state
     saved = time.monotonic()
     while state.epochs_done < epochs and not _spent(state, config, measure):
         began = time.monotonic()
-        loss = _epoch(model, optimizer, sampler, state, device, report)
+        loss = _epoch(model, work, state, report)
         line = {
             "phase": phase,
             "epoch": state.epochs_done,
@@ -147,7 +126,7 @@ def train(
                 state.best = {name: each.clone() for name, each in model.state_dict().items()}
         state.history.append(line)
         if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
-            save(checkpoint, state, model, optimizer)
+            save(checkpoint, state, model, work.optimizer)
             saved = time.monotonic()
     if measure:
         model.load_state_dict(state.best)
@@ -158,79 +137,102 @@ def _spent(state: Progress, config: Training, measure: Measure | None) -> bool:
     return measure is not None and state.epochs_done - state.best_epoch >= config.patience
 
 
-def _epoch(
-    model: Model,
-    optimizer: Optimizer,
-    sampler: Sampler,
-    state: Progress,
-    device: torch.device,
-    report: Report | None,
-) -> float:
-    """One pass over the recorded pairs; returns the mean loss of its batches."""
+def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> float:
+    """One epoch; returns the mean loss of its steps."""
     model.train()
-    total = 0.0
-    for step, batch in enumerate(sampler.epoch(state.epochs_done)):
-        loss = model.loss(batch.to(device))
-        total += (value := loss.item())
-        if not math.isfinite(value):
-            raise _diverged(f"the loss became {value}", state, step, sampler.steps, optimizer.rate)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    model.begin(state.epochs_done)
+    total, step = 0.0, 0
+    for step, loss in enumerate(work.losses(state.epochs_done), 1):
+        total += loss
+        if not math.isfinite(loss):
+            raise _diverged(f"the loss became {loss}", state, step, work)
         if report:
-            report(state.phase, state.epochs_done + 1, step + 1, sampler.steps, total / (step + 1))
+            report(state.phase, state.epochs_done + 1, step, work.steps, total / step)
     if not all(bool(each.isfinite().all()) for each in model.parameters()):
-        raise _diverged("a weight is no number", state, step, sampler.steps, optimizer.rate)
+        raise _diverged("a weight is no number", state, step, work)
     state.epochs_done += 1
-    return total / sampler.steps
+    return total / work.steps
 
 
-def _diverged(what: str, state: Progress, step: int, steps: int, rate: float) -> NmtrError:
+def _diverged(what: str, state: Progress, step: int, work: Work) -> NmtrError:
     return NmtrError(
-        f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step + 1} of {steps}: "
-        f"training diverged. Try a lower learning_rate (it is {rate}), adagrad, or some l2"
+        f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step} of {work.steps}: "
+        f"training diverged. Try a lower learning_rate (it is {work.optimizer.rate}), adagrad, or "
+        "some l2"
     )
 
 
-def save(path: Path, state: Progress, model: Model, optimizer: Optimizer) -> None:
-    """Write everything that a resumed run needs, whole or not at all."""
-    tensors = {f"model.{name}": each for name, each in model.state_dict().items()}
-    tensors |= {f"best.{name}": each for name, each in state.best.items()}
-    tensors |= {f"optimizer.{name}": each for name, each in optimizer.state.items()}
-    tensors["rng"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    about = {
-        "phase": state.phase,
-        "epochs_done": state.epochs_done,
-        "best_epoch": state.best_epoch,
-        "best_value": state.best_value if state.best else None,
-        "history": state.history,
-        "steps": optimizer.steps,
-    }
-    write_tensors(path, tensors, about)
+def _work(model: Model, records: Records, config: Training) -> Work:
+    """What the model's epochs are made of."""
+    rate = config.learning_rate
+    if model.sweeps:
+        steps = int(any(each.nnz for each in records.sets))
+        optimizer = make_optimizer("sgd", model.named_parameters(), rate=rate)
+        return Sweeps(optimizer, model.sweep(records, rate=rate), config.seed, steps)
+    device = config.torch_device()
+    model.to(device)
+    optimizer = make_optimizer(config.optimizer, model.named_parameters(), rate=rate)
+    return Steps(optimizer, model, batches(model, records, config), device)
 
 
-def restore(path: Path, phase: str, model: Model, optimizer: Optimizer) -> Progress | None:
-    """Take up a checkpoint of this phase; None if it is of another. Raises DamagedError."""
-    try:
-        tensors, about = read_tensors(path)
-        if about["phase"] != phase:
-            return None
-        model.load_state_dict(_part(tensors, "model."))
-        optimizer.load(_part(tensors, "optimizer."), steps=about["steps"])
-        torch.set_rng_state(tensors["rng"])
-        if torch.cuda.is_available() and "rng.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng.cuda"])
-        value = -math.inf if about["best_value"] is None else about["best_value"]
-        done, best, history = about["epochs_done"], about["best_epoch"], about["history"]
-    except Exception as error:  # safetensors, json and torch each raise their own kinds
-        raise DamagedError(
-            f"{path} cannot be read as this run's checkpoint ({error}); delete it to start over"
-        ) from error
-    return Progress(phase, done, best, value, _part(tensors, "best."), history)
+def batches(model: Model, records: Records, config: Training) -> Batches:
+    """Batches of the behaviours that the model learns; of several counts, theirs."""
+    counts, behaviors = config.negatives, model.shape.behaviors
+    if len(counts) == len(behaviors):
+        counts = tuple(counts[behaviors.index(each)] for each in model.learns)
+    if max(counts) < 1:
+        raise UsageError(
+            f"negatives: expected at least 1 for {', '.join(model.learns)}, which the model "
+            f"learns, got {counts}"
+        )
+    size, seed = config.batch_size, config.seed
+    if model.levels:
+        return LevelSampler.from_records(
+            records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
+        )
+    return Sampler.from_records(
+        records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
+    )
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
-    }
+@dataclass(frozen=True)
+class Steps:
+    """Epochs of batches, a step of the optimiser each."""
+
+    optimizer: Optimizer
+    model: Model
+    sampler: Batches
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        return self.sampler.steps
+
+    def losses(self, epoch: int) -> Iterator[float]:
+        """The loss of each batch, before its step is made."""
+        for batch in self.sampler.epoch(epoch):
+            loss = self.model.loss(batch.to(self.device))
+            yield loss.item()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """Epochs of the model's own, on a CPU: one step each, decided by seed and epoch.
+
+    The optimiser holds nothing; it says the rate.
+    """
+
+    optimizer: Optimizer
+    sweep: Sweep
+    seed: int
+    steps: int
+
+    def losses(self, epoch: int) -> Iterator[float]:
+        """The mean loss of the one sweep."""
+        entropy = np.random.SeedSequence((self.seed, epoch))
+        yield self.sweep(int(entropy.generate_state(1, np.uint64)[0]))
+
+
+Work = Steps | Sweeps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,3 +12,4 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 CHUNK = 128  # rows: their hidden layers stay in cache, and a layer's product in one thread
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Int = int | np.signedinteger[Any]

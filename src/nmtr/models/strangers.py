@@ -1,0 +1,27 @@
+"""Users of whom training knows nothing: the mean of those it knows stands in for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nmtr.data.records import Records
+
+
+def known_users(records: Records) -> Tensor:
+    """(M,) bool: which users have a record of any behaviour."""
+    return torch.from_numpy(sum(each.lengths() for each in records.sets) > 0)
+
+
+def user_rows(table: Tensor, known: Tensor, users: npt.NDArray[np.int64]) -> Tensor:
+    """(B, E) rows of table (M, E) for users (B,); the mean of the known (M,) where one is not.
+
+    A stranger is -1. Where nobody is known, zeros stand in.
+    """
+    index = torch.as_tensor(users, device=table.device)
+    weights = known.to(table.dtype)
+    mean = (weights @ table) / weights.sum().clamp(min=1)
+    at = index.clamp(min=0)
+    return torch.where(((index >= 0) & known[at])[:, None], table[at], mean)
