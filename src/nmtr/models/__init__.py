@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from nmtr.models.base import Model, Shape
 
 NOT_MODELS = ("base", "losses", "units", "kernels", "embeddings", "levels", "strangers")
-VARIANTS = {f"nmtr-{unit}": ("nmtr", {"unit": unit}) for unit in ("gmf", "mlp", "neumf")}
+VARIANTS = {
+    f"{prefix}{unit}": (name, {"unit": unit})
+    for prefix, name in (("", "ncf"), ("mc-", "mc-ncf"), ("nmtr-", "nmtr"))
+    for unit in ("gmf", "mlp", "neumf")
+}
 
 
 def names() -> list[str]:
-    """Every model's name: its file's, and the paper's names for NMTR with each unit."""
+    """Every model's name: its file's, with dashes, and the paper's names for those with a unit."""
     files = [each.name for each in pkgutil.iter_modules(__path__) if each.name not in NOT_MODELS]
-    return sorted([*files, *VARIANTS])
+    return sorted([*(each.replace("_", "-") for each in files), *VARIANTS])
 
 
 def option_names(name: str) -> list[str]:
@@ -31,12 +35,12 @@ def option_names(name: str) -> list[str]:
 
 
 def _module(name: str) -> Any:
-    file, _ = VARIANTS.get(name, (name, {}))
-    if file not in names():
+    whole, _ = VARIANTS.get(name, (name, {}))
+    if whole not in names():
         close = difflib.get_close_matches(name, names(), 1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise UsageError(f"unknown model '{name}'; {hint}There are {', '.join(names())}")
-    return importlib.import_module(f"nmtr.models.{file}")
+    return importlib.import_module(f"nmtr.models.{whole.replace('-', '_')}")
 
 
 def make(name: str, options: Mapping[str, Any], shape: Shape) -> Model:

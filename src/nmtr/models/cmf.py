@@ -1,0 +1,114 @@
+"""CMF: the matrices of all behaviours factorised together, with the items' vectors shared.
+
+Zhao et al., Improving User Topic Interest Profiles by Behavior Factorization, WWW 2015, as Gao et
+al. (ICDE 2019) compare with it: a user has a vector for each behaviour, an item one for all:
+
+    z^r_ui = p^r_u . q_i + b^r_i,    y^r = sigmoid(z^r)
+    L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))
+
+L2 is on the rows of a batch, as NMTR's: each labelled pair adds l2 / 2 of the squares of the
+user's vectors, the item's vector and its biases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from nmtr.data.records import Histories, Records
+from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.embeddings import Rows, take_rows
+from nmtr.models.losses import weighted_log_loss
+from nmtr.models.strangers import known_users, user_rows
+
+
+@dataclass(frozen=True)
+class Config:
+    """CMF's settings.
+
+    lambdas: weight of each behaviour's loss, divided by their sum; empty for equal ones.
+    """
+
+    embedding: int = 64
+    l2: float = 0.0
+    init_std: float = 0.01
+    lambdas: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.embedding < 1:
+            raise ValueError(f"embedding: expected 1 or more, got {self.embedding}")
+        if not (self.l2 >= 0 and self.init_std > 0):  # a NaN is neither
+            raise ValueError(
+                f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}"
+            )
+        if self.lambdas and (min(self.lambdas) < 0 or sum(self.lambdas) <= 0):
+            raise ValueError(
+                f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}"
+            )
+
+
+class CMF(Model):
+    """One vector per user and behaviour, one per item."""
+
+    trained = True
+    probabilistic = True
+    known: Tensor
+    lambdas: Tensor
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        n = shape.n_behaviors
+        if config.lambdas and len(config.lambdas) != n:
+            raise ValueError(
+                f"lambdas: expected {n} of them, one for each of {', '.join(shape.behaviors)}, "
+                f"got {len(config.lambdas)}"
+            )
+        self.config: Config = config
+        size, std = config.embedding, config.init_std
+        self.user = nn.Parameter(torch.empty(shape.n_users, n * size).normal_(0, std))
+        self.item = nn.Parameter(torch.empty(shape.n_items, size).normal_(0, std))
+        self.bias = nn.Parameter(torch.zeros(shape.n_items, n))
+        lambdas = torch.tensor(config.lambdas or [1.0] * n)
+        self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
+        self.register_buffer("known", torch.zeros(n, shape.n_users, dtype=torch.bool))
+
+    def learn(self, records: Records) -> None:
+        self.known = torch.stack([known_users(records.only([each])) for each in self.learns])
+
+    def loss(self, batch: Batch) -> Tensor:
+        self.check_batch(batch)
+        users, items = Rows.of(batch.user), Rows.of(batch.item)
+        p, q = take_rows(self.user, users.indices), take_rows(self.item, items.indices)
+        bias = take_rows(self.bias, items.indices)
+        loss = self.config.l2 / 2 * (users.norms(p) + items.norms(q, bias))
+        for r, own in enumerate(torch.split(p, self.config.embedding, 1)):
+            rows = batch.weight[:, r].nonzero().squeeze(1)
+            u, i = users.places[rows], items.places[rows]
+            logits = (F.embedding(u, own) * F.embedding(i, q)).sum(1) + bias[i, r]
+            level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
+            loss = loss + self.lambdas[r] * level
+        return loss / max(len(batch), 1)
+
+    def encode(self, histories: Histories) -> Tensor:
+        """(B, R * E) each user's vectors; for a behaviour that they have no record of, the mean."""
+        self.check_histories(histories)
+        tables = torch.split(self.user, self.config.embedding, 1)
+        pairs = zip(tables, self.known, strict=True)
+        return torch.cat([user_rows(each, known, histories.users) for each, known in pairs], 1)
+
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
+        q, bias = (each if items is None else each[items] for each in (self.item, self.bias))
+        parts = state.view(len(state), self.shape.n_behaviors, -1)
+        return parts @ q.T + bias.T
+
+    def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        q, bias = (each if items is None else each[items] for each in (self.item, self.bias))
+        return state[:, -self.config.embedding :] @ q.T + bias[:, -1]
+
+
+MODEL = CMF

@@ -1,0 +1,148 @@
+"""NCF: GMF, MLP and NeuMF over the target behaviour alone.
+
+He et al., Neural Collaborative Filtering, WWW 2017:
+
+    GMF    z = h . (p_u * q_i) + b_i
+    MLP    z = h . tower([p_u, q_i]) + b_i
+    NeuMF  z = (z_GMF + z_MLP) / 2, each with embeddings of its own
+    L = - sum over Y+ of log y - sum over Y- of log(1 - y),    y = sigmoid(z)
+
+The item's bias is NMTR's (its eq. 3), not NCF's: the towers are NMTR's first level, so that NMTR
+differs by what it adds. For the first `pretrain` epochs NeuMF's towers learn each by a log loss of
+its own, as NCF pre-trains them; then both by the one of their mean. L2 is NMTR's.
+
+The model knows the target only: its scores stand for every behaviour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from nmtr.data.records import Histories, Records
+from nmtr.models import nmtr
+from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.embeddings import Rows, take_rows
+from nmtr.models.losses import weighted_log_loss
+from nmtr.models.strangers import known_users, user_rows
+from nmtr.models.units import mlps
+
+UnitName = Literal["gmf", "mlp", "neumf"]
+TOWERS: dict[UnitName, tuple[UnitName, ...]] = {
+    "gmf": ("gmf",),
+    "mlp": ("mlp",),
+    "neumf": ("gmf", "mlp"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """NCF's settings: NMTR's less those of its cascade, and NeuMF's `pretrain`."""
+
+    unit: UnitName = "neumf"
+    embedding: int = 64
+    layers: tuple[int, ...] = (64, 32, 16)
+    activation: str = "relu"
+    dropout: float = 0.0
+    l2: float = 0.0
+    mlp_l2: float = 0.0
+    init_std: float = 0.01
+    pretrain: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pretrain < 0:
+            raise ValueError(f"pretrain: expected 0 epochs or more, got {self.pretrain}")
+        self.tower(self.unit)
+
+    def tower(self, unit: UnitName) -> nmtr.Config:
+        """The settings of one tower; raises ValueError where one is wrong."""
+        return nmtr.Config(
+            unit=unit,
+            embedding=self.embedding,
+            layers=self.layers,
+            activation=self.activation,
+            dropout=self.dropout,
+            l2=self.l2,
+            mlp_l2=self.mlp_l2,
+            init_std=self.init_std,
+        )
+
+
+class NCF(Model):
+    """One tower, or NeuMF's two joined, over the target's pairs."""
+
+    trained = True
+    probabilistic = True
+    known: Tensor
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.config: Config = config
+        self.learns = shape.behaviors[-1:]
+        alone = Shape(shape.n_users, shape.n_items, self.learns)
+        units = TOWERS[config.unit]
+        self._towers = nn.ModuleList(nmtr.NMTR(config.tower(unit), alone) for unit in units)
+        self.register_buffer("known", torch.zeros(shape.n_users, dtype=torch.bool))
+        self._epoch = 0
+
+    @property
+    def towers(self) -> list[nmtr.NMTR]:
+        return [each for each in self._towers if isinstance(each, nmtr.NMTR)]
+
+    def learn(self, records: Records) -> None:
+        self.known = known_users(records.only(self.learns))
+
+    def begin(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def loss(self, batch: Batch) -> Tensor:
+        towers = self.towers
+        if len(towers) == 1 or self._epoch < self.config.pretrain:
+            return torch.stack([each.loss(batch) for each in towers]).sum()
+        return self._joint_loss(batch)
+
+    def _joint_loss(self, batch: Batch) -> Tensor:
+        """The log loss of the towers' mean, and each tower's L2."""
+        users, items = Rows.of(batch.user), Rows.of(batch.item)
+        logits, norms = [], []
+        for each in self.towers:
+            each.check_batch(batch)
+            p, q = take_rows(each.user, users.indices), take_rows(each.item, items.indices)
+            bias = take_rows(each.bias, items.indices)
+            own = each.units[0](each.dropout(p), q, users.places, items.places)
+            logits.append(own[:, None] + F.embedding(items.places, bias))
+            norms.append(users.norms(p) + items.norms(q, bias))
+        loss = weighted_log_loss(torch.stack(logits).mean(0), batch.target, batch.weight)
+        loss = loss + self.config.l2 / 2 * torch.stack(norms).sum()
+        return loss / max(len(batch), 1) + self._mlp_norm()
+
+    def _mlp_norm(self) -> Tensor | float:
+        found = [mlp for tower in self.towers for mlp in mlps(tower.units)]
+        weights = [each.square().sum() for mlp in found for each in mlp.parameters()]
+        return self.config.mlp_l2 / 2 * torch.stack(weights).sum()
+
+    def encode(self, histories: Histories) -> Tensor:
+        """(B, towers * E) user vectors; who has no target record, and a stranger, gets the mean."""
+        self.check_histories(histories)
+        rows = [user_rows(each.user, self.known, histories.users) for each in self.towers]
+        return torch.cat(rows, 1)
+
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
+        return self.score(state, histories, items)[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
+        parts = torch.split(state, self.config.embedding, 1)
+        found = [
+            each.score(part, histories, items)
+            for each, part in zip(self.towers, parts, strict=True)
+        ]
+        return torch.stack(found).mean(0)
+
+
+MODEL = NCF
