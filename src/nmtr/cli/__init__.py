@@ -18,23 +18,34 @@ EPILOGUE = (
     "Add --debug to any command for a traceback."
 )
 
-app = App(
-    name="nmtr",
-    version=__version__,
-    help="Recommendations that learn from everything users do: view, cart, buy.",
-    help_epilogue=EPILOGUE,
-    suppress_keyboard_interrupt=False,  # run() answers it
-)
-app.command("nmtr.cli.demo:demo", name="demo")
-app.command("nmtr.cli.logs:simulate", name="simulate")
-app.command("nmtr.cli.logs:prepare", name="prepare")
-app.command("nmtr.cli.logs:audit", name="audit")
-app.command("nmtr.cli.runs:train", name="train")
-app.command("nmtr.cli.runs:evaluate", name="evaluate")
-app.command("nmtr.cli.recommend:recommend", name="recommend")
-data = App(name="data", help="Named public data sets.")
-data.command("nmtr.cli.logs:get", name="get")
-app.command(data)
+COMMANDS = {
+    "demo": ("nmtr.cli.demo:demo", "the whole job on a simulated shop"),
+    "simulate": ("nmtr.cli.logs:simulate", "make a shop's log with a known truth"),
+    "prepare": ("nmtr.cli.logs:prepare", "read event logs into a prepared data set"),
+    "audit": ("nmtr.cli.logs:audit", "what the data are: counts, nesting, leaks"),
+    "train": ("nmtr.cli.runs:train", "train a model; validation chooses the epoch"),
+    "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
+    "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
+}
+
+
+def application(words: Sequence[str]) -> App:
+    """The commands; the one that `words` ask for is loaded with its own, longer help."""
+    app = App(
+        name="nmtr",
+        version=__version__,
+        help="Recommendations that learn from everything users do: view, cart, buy.",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",  # Markdown costs a third of the start
+        suppress_keyboard_interrupt=False,  # run() answers it
+    )
+    for name, (place, summary) in COMMANDS.items():
+        app.command(place, name=name, help=None if words[:1] == [name] else summary)
+    data = App(name="data", help="named public data sets")
+    asked = tuple(words[:2]) == ("data", "get")
+    data.command("nmtr.cli.logs:get", name="get", help=None if asked else "download and verify one")
+    app.command(data)
+    return app
 
 
 class Output(Console):
@@ -55,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     words = [each for each in arguments if each != "--debug"]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app(
+        application(words)(
             words,
             exit_on_error=False,
             print_error=False,
