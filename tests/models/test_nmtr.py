@@ -15,6 +15,7 @@ from nmtr.data.records import CSR, Histories, Records
 from nmtr.models.base import Batch, Shape
 from nmtr.models.kernels.cascade import LEAST
 from nmtr.models.nmtr import NMTR, Config
+from nmtr.training.optim import make_optimizer
 
 M, N, B = 6, 9, 40
 NAMES = ("one", "two", "three", "four")
@@ -224,3 +225,44 @@ def test_a_pair_s_log_loss_by_hand() -> None:
     expected = -(math.log(y1) + math.log(1 - y2)) / 2
     assert model.loss(batch).item() == pytest.approx(expected, rel=1e-6)
     assert model.plain_loss(batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_mlp_can_start_as_agreement() -> None:
+    # sign(a b) min(|a|, |b|), summed over the dimensions
+    config = Config(unit="mlp", embedding=3, layers=(12,), mlp_init="agreement")
+    model = NMTR(config, Shape(2, 2, ("low", "high")))
+    with torch.no_grad():
+        model.user[0] = torch.tensor([0.5, -2.0, 1.0])
+        model.item[0] = torch.tensor([0.2, -3.0, -4.0])
+    logits = model.pair_logits(torch.tensor([0]), torch.tensor([0]))
+    agreement = 0.2 + 2.0 - 1.0
+    expected = [agreement, agreement + 1 / (1 + math.exp(-agreement))]
+    assert logits[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"embedding": 8, "layers": (31,)},
+        {"embedding": 8, "layers": (32, 16)},
+        {"embedding": 8, "layers": (32,), "activation": "tanh"},
+    ],
+)
+def test_agreement_needs_one_layer_of_four_relus_a_dimension(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"mlp_init=agreement: expected one layer .* = 32 relu"):
+        Config(unit="mlp", mlp_init="agreement", **options)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_an_mlp_can_learn_more_slowly_than_the_rest(unit: str) -> None:
+    moved = []
+    for share in (1.0, 0.25):
+        model, batch = make(unit, mlp_rate=share), batch_of(3)
+        before = {name: each.detach().clone() for name, each in model.named_parameters()}
+        model.loss(batch).backward()  # type: ignore[no-untyped-call]
+        shares = model.rate_shares()
+        make_optimizer("sgd", model.named_parameters(), rate=0.1, shares=shares).step()
+        moved.append({n: each.detach() - before[n] for n, each in model.named_parameters()})
+    for name, step in moved[0].items():
+        slow = ".tower." in name or (unit != "gmf" and name.endswith(".h") and ".gmf." not in name)
+        assert torch.allclose(moved[1][name], step * (0.25 if slow else 1), atol=1e-7), name

@@ -15,6 +15,7 @@ free.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +48,8 @@ class Config:
     lambdas: weight of each behaviour's loss, divided by their sum; empty for equal ones.
     l2, mlp_l2: of the rows of a batch, and of the MLPs' own weights.
     dropout: share of the user vector and of each hidden layer dropped in training.
+    mlp_init: glorot, or agreement (units.MLP.start_as_agreement), for one layer of 4 E relus.
+    mlp_rate: the learning rate of the MLPs' own weights, as a share of the others'.
     """
 
     unit: Literal["gmf", "mlp", "neumf"] = "gmf"
@@ -57,6 +60,8 @@ class Config:
     dropout: float = 0.0
     l2: float = 0.0
     mlp_l2: float = 0.0
+    mlp_init: Literal["glorot", "agreement"] = "glorot"
+    mlp_rate: float = 1.0
     init_std: float = 0.01
     lambdas: tuple[float, ...] = ()
 
@@ -80,6 +85,16 @@ class Config:
                 "expected l2 >= 0, mlp_l2 >= 0 and init_std > 0, got "
                 f"{self.l2}, {self.mlp_l2} and {self.init_std}"
             )
+        if self.mlp_init not in ("glorot", "agreement"):
+            raise ValueError(f"mlp_init: expected glorot or agreement, got {self.mlp_init!r}")
+        agreeing = (4 * self.embedding,), "relu"
+        if self.mlp_init == "agreement" and (self.layers, self.activation) != agreeing:
+            raise ValueError(
+                f"mlp_init=agreement: expected one layer of 4 x embedding = {agreeing[0][0]} relu, "
+                f"got layers {self.layers}, activation {self.activation}"
+            )
+        if not 0 < self.mlp_rate < math.inf:
+            raise ValueError(f"mlp_rate: expected a positive share, got {self.mlp_rate}")
         if self.lambdas and (min(self.lambdas) < 0 or sum(self.lambdas) <= 0):
             raise ValueError(
                 f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}"
@@ -111,6 +126,9 @@ class NMTR(Model):
         self.bias = nn.Parameter(torch.zeros(shape.n_items, shape.n_behaviors))
         sizes = (config.embedding, config.layers, config.activation, config.dropout)
         self.units = nn.ModuleList(make_unit(config.unit, *sizes) for _ in shape.behaviors)
+        if config.mlp_init == "agreement":
+            for each in mlps(self.units):
+                each.start_as_agreement()
         self.dropout = nn.Dropout(config.dropout)
         lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors)
         self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
@@ -136,6 +154,10 @@ class NMTR(Model):
             own = unit(p, q, u[rows], i[rows]) + bias[i[rows], r]
             levels.append((rows, link(levels[-1][1][stay], own, kind=self.kind) if levels else own))
         return levels
+
+    def rate_shares(self) -> dict[str, float]:
+        own = {id(weight) for each in mlps(self.units) for weight in each.parameters()}
+        return {n: self.config.mlp_rate for n, each in self.named_parameters() if id(each) in own}
 
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)

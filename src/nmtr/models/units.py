@@ -96,6 +96,18 @@ class MLP(nn.Module):
     def block(self, p: Tensor, q: Tensor) -> Tensor:
         return self.tower.block(p, q, self.h)
 
+    @torch.no_grad()
+    def start_as_agreement(self) -> None:
+        """Set one hidden layer of 4 E relus to the sum over e of sign(p_e q_e) min(|p_e|, |q_e|).
+
+        That is (|p_e + q_e| - |p_e - q_e|) / 2, each absolute value from two relus. A random layer
+        of this width finds such an agreement slowly (Rendle et al. 2020 on products).
+        """
+        one = torch.eye(self.tower.first_p.in_features)
+        self.tower.first_p.weight.copy_(torch.cat([one, -one, one, -one]))
+        self.tower.first_q.weight.copy_(torch.cat([one, -one, -one, one]))
+        self.h.copy_(torch.tensor([0.5, 0.5, -0.5, -0.5]).repeat_interleave(len(one)))
+
 
 class NeuMF(nn.Module):
     """h . [p * q, tower([p, q])]: the two towers joined by a last layer, over shared embeddings."""

@@ -27,9 +27,16 @@ class Optimizer:
 
     slots: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        *,
+        rate: float,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
         self.parameters = dict(parameters)
         self.rate = rate
+        self.shares = shares or {}
         self.steps = 0
         self.state = {
             f"{name}.{slot}": torch.zeros_like(each, requires_grad=False)
@@ -47,23 +54,26 @@ class Optimizer:
                 continue
             parameter.grad = None
             slots = [self.state[f"{name}.{slot}"] for slot in self.slots]
+            rate = self.rate * self.shares.get(name, 1.0)
             if not grad.is_sparse:
-                self.update(parameter.data, grad, slots)
+                self.update(parameter.data, grad, slots, rate)
                 continue
             if not bool((grad._indices()[0].diff() > 0).all()):  # a row may stand there twice
                 grad = grad.coalesce()
             rows, values = grad._indices()[0], grad._values()
-            if not self.update_rows(parameter.data, rows, values, slots):
+            if not self.update_rows(parameter.data, rows, values, slots, rate):
                 taken = [each[rows] for each in (parameter.data, *slots)]
-                self.update(taken[0], values, taken[1:])
+                self.update(taken[0], values, taken[1:], rate)
                 for whole, part in zip((parameter.data, *slots), taken, strict=True):
                     whole[rows] = part
 
-    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor], rate: float) -> None:
         """Move a dense parameter in place."""
         raise TypeError(f"{type(self).__name__} does not define update")
 
-    def update_rows(self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor]) -> bool:
+    def update_rows(
+        self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor], rate: float
+    ) -> bool:
         """Move rows in place by a faster way, where there is one; False where there is none."""
         return False
 
@@ -77,8 +87,8 @@ class Optimizer:
 class SGD(Optimizer):
     """Plain stochastic gradient descent."""
 
-    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
-        parameter.sub_(grad, alpha=self.rate)
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor], rate: float) -> None:
+        parameter.sub_(grad, alpha=rate)
 
 
 class Adagrad(Optimizer):
@@ -87,15 +97,17 @@ class Adagrad(Optimizer):
     slots = ("squares",)
     epsilon = 1e-10
 
-    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor], rate: float) -> None:
         slots[0].addcmul_(grad, grad)
-        parameter.addcdiv_(grad, slots[0].sqrt().add_(self.epsilon), value=-self.rate)
+        parameter.addcdiv_(grad, slots[0].sqrt().add_(self.epsilon), value=-rate)
 
-    def update_rows(self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor]) -> bool:
+    def update_rows(
+        self, table: Tensor, rows: Tensor, values: Tensor, slots: list[Tensor], rate: float
+    ) -> bool:
         if not table.is_cpu or table.dtype != torch.float32:
             return False
         arrays = (table.numpy(), slots[0].numpy(), rows.numpy(), values.numpy())
-        adagrad_rows(*arrays, self.rate, self.epsilon)
+        adagrad_rows(*arrays, rate, self.epsilon)
         return True
 
 
@@ -106,25 +118,32 @@ class Adam(Optimizer):
     betas = (0.9, 0.999)
     epsilon = 1e-8
 
-    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor]) -> None:
+    def update(self, parameter: Tensor, grad: Tensor, slots: list[Tensor], rate: float) -> None:
         mean, square = slots
         mean.lerp_(grad, 1 - self.betas[0])
         square.lerp_(grad * grad, 1 - self.betas[1])
         bias = [1 - beta**self.steps for beta in self.betas]
         scale = (square / bias[1]).sqrt_().add_(self.epsilon)
-        parameter.addcdiv_(mean, scale, value=-self.rate / bias[0])
+        parameter.addcdiv_(mean, scale, value=-rate / bias[0])
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD}
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[tuple[str, nn.Parameter]], *, rate: float
+    name: str,
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    rate: float,
+    shares: Mapping[str, float] | None = None,
 ) -> Optimizer:
-    """An optimiser by name; raises UsageError for an unknown one."""
+    """An optimiser by name; `shares`: what part of the rate some parameters take.
+
+    Raises UsageError for an unknown name.
+    """
     if name not in OPTIMIZERS:
         raise UsageError(f"unknown optimizer '{name}'; one of {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name](parameters, rate=rate)
+    return OPTIMIZERS[name](parameters, rate=rate, shares=shares)
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
