@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export NMTR_DATA ?= ../shared/data
 
-.PHONY: install demo test lint format wheel clean
+.PHONY: install demo test bench lint format wheel clean
 
 install: .venv/installed
 
@@ -19,6 +19,9 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=2 $(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python benchmarks/run.py
 
 lint: install
 	$(BIN)/ruff check src tests experiments

@@ -1,0 +1,1 @@
+"""The benchmark harness: environments, data, tasks, contests, verdicts, tables."""
