@@ -27,6 +27,6 @@ def _fit(contestant: Contestant) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"fitting {path.stem}", flush=True)
     spec = replace(contestant.spec, steps=("fit",), precision="float32")
-    found = run(replace(contestant, worker="nmtr_worker", spec=spec), box=3600)
+    found = run(replace(contestant, worker="nmtr_worker", spec=spec), box=spec.fitting + 600)
     if FAILED in found:
         raise RuntimeError(f"{path.stem} cannot be fitted: {found[FAILED]}")

@@ -76,4 +76,4 @@ class Roster:
         training["epochs"] = self.scale.epochs or training["epochs"]
         settings = json.dumps([options, training], sort_keys=True).encode()
         path = WORK / "models" / f"{name}-{sha256(settings).hexdigest()[:8]}.safetensors"
-        return {"training": training, "weights": str(path)}
+        return {"training": training, "weights": str(path), "fitting": self.scale.fitting}

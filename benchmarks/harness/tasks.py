@@ -40,17 +40,19 @@ class Task:
 class Scale:
     """How long and how large: see the worker's Spec for seconds, box and users.
 
-    epochs: to fit the models that rank, 0 for as many as the experiment chose; users: to rank with
-    models of hidden layers; sizes: events of the simulated logs.
+    epochs and fitting: of the models that rank, at most so many (0: as many as the experiment
+    chose) and at most so many seconds; users: to rank with models of hidden layers; sizes: events
+    of the simulated logs.
     """
 
     seconds: float = 6.0
     box: float = 45.0
     users: int = 1000
     epochs: int = 0
+    fitting: float = 3600.0
     sizes: tuple[int, ...] = (10**5, 10**6, 10**7)
     threads: int = 2
     device: str = "cpu"
 
 
-QUICK = Scale(seconds=0.5, box=3.0, users=100, epochs=1, sizes=(10**5, 10**6))
+QUICK = Scale(seconds=0.5, box=3.0, users=100, epochs=1, fitting=15.0, sizes=(10**5, 10**6))

@@ -107,7 +107,13 @@ def fits(spec: Spec, subject: Subject) -> Mapping[str, float]:
     """
     model, config = model_of(spec, subject), training_of(spec)
     began = time.perf_counter()
-    train(model, subject.train, config, phase="benchmark", epochs=config.epochs)
+
+    def report(*_: object) -> None:
+        if time.perf_counter() - began > spec.fitting:
+            raise OverError
+
+    with suppress(OverError):
+        train(model, subject.train, config, phase="fit", epochs=config.epochs, report=report)
     seconds = time.perf_counter() - began
     write_tensors(Path(spec.weights), model.state_dict(), {})
     return {"fit_seconds": seconds}

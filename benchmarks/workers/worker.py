@@ -30,8 +30,9 @@ class Spec:
     steps: in order, from those that the worker knows. data: a prepared data set for nmtr, an .npz
     of target pairs for the others. fold: `validation` trains on what stays when test and validation
     are taken out; `all` on everything. shape: (users, items) of the tables, where they are to be
-    larger than the data. seconds: to measure at least; box: to measure at most. users: to rank,
-    0 for all; batch: users scored at once, 0 for the package's own choice.
+    larger than the data. seconds: to measure at least; box: to measure at most; fitting: that a
+    fit may take, which then keeps what it has learned. users: to rank, 0 for all; batch: users
+    scored at once, 0 for the package's own choice.
     """
 
     steps: tuple[str, ...]
@@ -48,6 +49,7 @@ class Spec:
     precision: str = "float32"
     seconds: float = 5.0
     box: float = 30.0
+    fitting: float = 3600.0
     users: int = 0
     batch: int = 0
     k: int = 200
