@@ -94,12 +94,16 @@ class Model(nn.Module):
     def learn(self, records: Records) -> None:
         """Take from the training records what needs no gradient."""
 
-    def sweep(self, records: Records, *, rate: float) -> Sweep:
+    def sweep(self, records: Records, *, rate: float, negatives: int) -> Sweep:
         """What trains on the records of `learns`, in place, an epoch a call."""
         raise TypeError(f"{type(self).__name__} has no sweep; it is not trained by one")
 
     def begin(self, epoch: int) -> None:
         """Be told which epoch of training comes, from 0."""
+
+    def rate_shares(self) -> dict[str, float]:
+        """Parameters that learn at a share of the learning rate, by their names."""
+        return {}
 
     def loss(self, batch: Batch) -> Tensor:
         """The training objective on one batch, a scalar."""

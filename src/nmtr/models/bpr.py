@@ -70,7 +70,7 @@ class BPR(Model):
     def learn(self, records: Records) -> None:
         self.known = known_users(records.only(self.learns))
 
-    def sweep(self, records: Records, *, rate: float) -> Sweep:
+    def sweep(self, records: Records, *, rate: float, negatives: int) -> Sweep:
         """An epoch of SGD in place.
 
         On one thread a seed decides it. On several, the users are split and the items' rows shared
@@ -87,7 +87,7 @@ class BPR(Model):
 
             def part(low: int, high: int) -> tuple[float, int]:
                 chance = np.random.SeedSequence((seed, low)).generate_state(1, np.uint64)[0]
-                return bpr_users(order[low:high], *drawn, p, q, bias, *how, chance)
+                return bpr_users(order[low:high], *drawn, negatives, p, q, bias, *how, chance)
 
             threads = max(1, min(torch.get_num_threads(), len(pairs.items) // LEAST))
             found = in_threads(part, even_cuts(len(order), threads))

@@ -167,16 +167,30 @@ def _work(model: Model, records: Records, config: Training) -> Work:
     rate = config.learning_rate
     if model.sweeps:
         steps = int(any(each.nnz for each in records.sets))
+        sweep = model.sweep(records, rate=rate, negatives=_counts(model, config)[-1])
         optimizer = make_optimizer("sgd", model.named_parameters(), rate=rate)
-        return Sweeps(optimizer, model.sweep(records, rate=rate), config.seed, steps)
+        return Sweeps(optimizer, sweep, config.seed, steps)
     device = config.torch_device()
     model.to(device)
-    optimizer = make_optimizer(config.optimizer, model.named_parameters(), rate=rate)
+    named, shares = model.named_parameters(), model.rate_shares()
+    optimizer = make_optimizer(config.optimizer, named, rate=rate, shares=shares)
     return Steps(optimizer, model, batches(model, records, config), device)
 
 
 def batches(model: Model, records: Records, config: Training) -> Batches:
-    """Batches of the behaviours that the model learns; of several counts, theirs."""
+    """What draws the batches of a model from the records of the behaviours that it learns."""
+    counts, size, seed = _counts(model, config), config.batch_size, config.seed
+    if model.levels:
+        return LevelSampler.from_records(
+            records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
+        )
+    return Sampler.from_records(
+        records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
+    )
+
+
+def _counts(model: Model, config: Training) -> tuple[int, ...]:
+    """Negatives per positive: one count, or one for each behaviour that the model learns."""
     counts, behaviors = config.negatives, model.shape.behaviors
     if len(counts) == len(behaviors):
         counts = tuple(counts[behaviors.index(each)] for each in model.learns)
@@ -185,14 +199,7 @@ def batches(model: Model, records: Records, config: Training) -> Batches:
             f"negatives: expected at least 1 for {', '.join(model.learns)}, which the model "
             f"learns, got {counts}"
         )
-    size, seed = config.batch_size, config.seed
-    if model.levels:
-        return LevelSampler.from_records(
-            records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
-        )
-    return Sampler.from_records(
-        records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
-    )
+    return counts
 
 
 @dataclass(frozen=True)

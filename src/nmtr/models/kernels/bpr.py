@@ -18,11 +18,13 @@ from nmtr.models.kernels.levels import Chances, Items, lower
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def bpr_users(
     users: Ints, indptr: Ints, items: Items, seen: Items, keep: Chances, odds: Chances, beta: float,
-    p: Floats, q: Floats, bias: Floats, rate: np.float32, l2: np.float32, seed: np.uint64,
+    negatives: int, p: Floats, q: Floats, bias: Floats, rate: np.float32, l2: np.float32,
+    seed: np.uint64,
 ) -> tuple[float, int]:  # fmt: skip
-    """One pass over these users: the sum of the losses, and how many positives there were.
+    """One pass over these users: the sum of the losses, and of how many triples.
 
-    The arrays before p are those of LevelPairs; moves p (M, E), q (N, E) and bias (N,).
+    The arrays before `negatives` are those of LevelPairs; each positive gets so many of them. Moves
+    p (M, E), q (N, E) and bias (N,).
     """
     R, state = len(keep), seed
     longest = 0
@@ -44,7 +46,8 @@ def bpr_users(
                 positive[n], level[n] = positive[place], level[place]
                 positive[place], level[place] = items[at], r
                 n += 1
-        for c in range(n):
+        for c in range(n * negatives):
+            c %= n
             j, state = lower(user, level[c], indptr, items, seen, odds, beta, len(q), state)
             if j >= 0:
                 loss += bpr_step(p[user], q, bias, positive[c], j, rate, l2)
