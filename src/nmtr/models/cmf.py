@@ -6,8 +6,7 @@ al. (ICDE 2019) compare with it: a user has a vector for each behaviour, an item
     z^r_ui = p^r_u . q_i + b^r_i,    y^r = sigmoid(z^r)
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))
 
-L2 is on the rows of a batch, as NMTR's: each labelled pair adds l2 / 2 of the squares of the
-user's vectors, the item's vector and its biases.
+Each labelled pair of behaviour r adds l2 / 2 (|p^r_u|^2 + |q_i|^2 + (b^r_i)^2).
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from nmtr.data.records import Histories, Records
 from nmtr.models.base import Batch, Model, Shape
-from nmtr.models.embeddings import Rows, take_rows
+from nmtr.models.embeddings import take_rows
+from nmtr.models.kernels.cmf import FactorLoss
+from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import weighted_log_loss
 from nmtr.models.strangers import known_users, user_rows
 
@@ -80,16 +80,28 @@ class CMF(Model):
 
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)
-        users, items = Rows.of(batch.user), Rows.of(batch.item)
-        p, q = take_rows(self.user, users.indices), take_rows(self.item, items.indices)
-        bias = take_rows(self.bias, items.indices)
-        loss = self.config.l2 / 2 * (users.norms(p) + items.norms(q, bias))
-        for r, own in enumerate(torch.split(p, self.config.embedding, 1)):
+        if not self.user.is_cpu:
+            return self.plain_loss(batch)
+        users = Met.of(batch.user, self.shape.n_users)
+        items = Met.of(batch.item, self.shape.n_items)
+        u, i = torch.from_numpy(users.indices), torch.from_numpy(items.indices)
+        p, q, bias = take_rows(self.user, u), take_rows(self.item, i), take_rows(self.bias, i)
+        places = torch.from_numpy(users.places), torch.from_numpy(items.places)
+        rows = (*places, batch.target, batch.weight)
+        loss: Tensor = FactorLoss.apply(p, q, bias, *rows, self.lambdas, self.config.l2)  # type: ignore[no-untyped-call]
+        return loss
+
+    def plain_loss(self, batch: Batch) -> Tensor:
+        """The loss in plain torch, on any device."""
+        loss = self.user.new_zeros(())
+        for r, table in enumerate(torch.split(self.user, self.config.embedding, 1)):
             rows = batch.weight[:, r].nonzero().squeeze(1)
-            u, i = users.places[rows], items.places[rows]
-            logits = (F.embedding(u, own) * F.embedding(i, q)).sum(1) + bias[i, r]
+            user, item = batch.user[rows], batch.item[rows]
+            p, q, bias = table[user], self.item[item], self.bias[item, r]
+            logits = (p * q).sum(1) + bias
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
-            loss = loss + self.lambdas[r] * level
+            norms = p.square().sum() + q.square().sum() + bias.square().sum()
+            loss = loss + self.lambdas[r] * level + self.config.l2 / 2 * norms
         return loss / max(len(batch), 1)
 
     def encode(self, histories: Histories) -> Tensor:

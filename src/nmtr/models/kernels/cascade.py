@@ -62,7 +62,7 @@ def _in_threads(
 ) -> tuple[float, list[Floats]]:
     """The loss and the gradient of each of `values`, the rows cut between users into parts."""
     u = rows[0]
-    cuts = _cuts(u, torch.get_num_threads())
+    cuts = user_cuts(u, torch.get_num_threads())
     of_users = (0, 4)  # p and first_p: parts have users of their own, and add to one array
     whole = {at: np.zeros_like(values[at]) for at in of_users}
 
@@ -80,7 +80,7 @@ def _in_threads(
     return loss, grads
 
 
-def _cuts(u: Ints, threads: int) -> list[int]:
+def user_cuts(u: Ints, threads: int) -> list[int]:
     """Bounds of the parts: one part if the rows do not come user by user."""
     parts = min(threads, len(u) // LEAST)
     if parts < 2 or bool((np.diff(u) < 0).any()):
