@@ -67,7 +67,7 @@ def scores_of(model: Model, histories: Histories) -> Tensor:
 @EVERY
 def test_it_learns_a_planted_answer(name: str) -> None:
     records, truth = planted()
-    model = learned(name, records, epochs=80)
+    model = learned(name, records)
     evaluation = Evaluation(
         np.arange(M), records.histories(np.arange(M)), truth, records.target,
         np.ones(M, np.bool_), np.zeros(M, np.bool_),

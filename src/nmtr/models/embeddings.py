@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmtr.models.kernels.rows import Met
+
 
 class _TakeRows(torch.autograd.Function):
     @staticmethod
@@ -53,3 +55,7 @@ class Rows:
         """The squares of rows taken at `indices`, (n, E) each, summed as often as they are met."""
         squares = [each.square().flatten(1).sum(1) for each in taken]
         return (torch.stack(squares).sum(0) * self.times).sum()
+
+    def met(self) -> Met:
+        """The same for the kernels."""
+        return Met(self.indices.numpy(), self.places.numpy(), self.times.numpy())

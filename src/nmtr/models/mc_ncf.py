@@ -18,7 +18,7 @@ from nmtr.models.levels import Levels
 class Config(ncf.Config):
     """NCF's settings, and the levels' (as mc_bpr.Config has them)."""
 
-    beta: float = 0.2
+    beta: float = 0.8
     level_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

@@ -27,10 +27,12 @@ from nmtr.data.records import Histories, Records
 from nmtr.models import nmtr
 from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import Rows, take_rows
+from nmtr.models.kernels.cascade import CascadeLoss
 from nmtr.models.losses import weighted_log_loss
 from nmtr.models.strangers import known_users, user_rows
-from nmtr.models.units import mlps
+from nmtr.models.units import first_layers, gmf_weights, mlps, upper_weights
 
+Taken = tuple[Tensor, Tensor, Tensor]  # the rows of p, q and bias that a batch meets
 UnitName = Literal["gmf", "mlp", "neumf"]
 TOWERS: dict[UnitName, tuple[UnitName, ...]] = {
     "gmf": ("gmf",),
@@ -107,18 +109,47 @@ class NCF(Model):
 
     def _joint_loss(self, batch: Batch) -> Tensor:
         """The log loss of the towers' mean, and each tower's L2."""
+        self.towers[0].check_batch(batch)
         users, items = Rows.of(batch.user), Rows.of(batch.item)
-        logits, norms = [], []
-        for each in self.towers:
-            each.check_batch(batch)
-            p, q = take_rows(each.user, users.indices), take_rows(each.item, items.indices)
-            bias = take_rows(each.bias, items.indices)
-            own = each.units[0](each.dropout(p), q, users.places, items.places)
-            logits.append(own[:, None] + F.embedding(items.places, bias))
-            norms.append(users.norms(p) + items.norms(q, bias))
+        taken = [
+            (
+                take_rows(each.user, users.indices),
+                take_rows(each.item, items.indices),
+                take_rows(each.bias, items.indices),
+            )
+            for each in self.towers
+        ]
+        drops = self.training and self.config.dropout > 0
+        if batch.user.is_cpu and self.config.activation == "relu" and not drops:
+            loss = self._fused(taken, users, items, batch)
+        else:
+            loss = self._plain(taken, users, items, batch)
+        norms = torch.stack([users.norms(p) + items.norms(q, bias) for p, q, bias in taken]).sum()
+        return loss + self.config.l2 / 2 * norms / max(len(batch), 1) + self._mlp_norm()
+
+    def _plain(self, taken: list[Taken], users: Rows, items: Rows, batch: Batch) -> Tensor:
+        """The mean log loss in plain torch, on any device."""
+        logits = [
+            tower.units[0](tower.dropout(p), q, users.places, items.places)[:, None]
+            + F.embedding(items.places, bias)
+            for tower, (p, q, bias) in zip(self.towers, taken, strict=True)
+        ]
         loss = weighted_log_loss(torch.stack(logits).mean(0), batch.target, batch.weight)
-        loss = loss + self.config.l2 / 2 * torch.stack(norms).sum()
-        return loss / max(len(batch), 1) + self._mlp_norm()
+        return loss / max(len(batch), 1)
+
+    def _fused(self, taken: list[Taken], users: Rows, items: Rows, batch: Batch) -> Tensor:
+        """The same by NMTR's kernel: halves of GMF's h, of the MLP's, and of the biases."""
+        (p, q, bias), (mlp_p, mlp_q, mlp_bias) = taken
+        found = mlps(self.towers[1].units)
+        upper, last = upper_weights(found, p), self.config.layers[-1]
+        upper = torch.cat([upper[:, :-last], upper[:, -last:] / 2], 1)
+        loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
+            p, q, (bias + mlp_bias) / 2, gmf_weights(self.towers[0].units, p) / 2,
+            *first_layers([each.tower for each in found], mlp_p, mlp_q), upper, users.met(),
+            items.met(), batch.target, batch.weight, self.towers[0].lambdas, self.config.layers,
+            "none", 0.0,
+        )  # fmt: skip
+        return loss
 
     def _mlp_norm(self) -> Tensor | float:
         found = [mlp for tower in self.towers for mlp in mlps(tower.units)]
