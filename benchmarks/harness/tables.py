@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from harness.measurements import Measurement, Summary, by_round
 from harness.tasks import Target, Task
-from harness.verdicts import Verdict
+from harness.verdicts import Verdict, ratio
 
 HEAD = ("task", "ours", "best peer", "figure", "target", "met", "what")
-ROWS = ("task", "threads", "contestant", "metric", "median", "least", "most", "rounds")
+ROWS = ("task", "threads", "contestant", "metric", "median", "least", "most", "rounds", "ours is")
 WORDS = {True: "yes", False: "no", None: "-"}
 
 
@@ -52,9 +52,11 @@ def wanted(target: Target | None) -> str:
 
 
 def contestants(tasks: Sequence[Task], found: Mapping[str, Sequence[Measurement]]) -> str:
-    """One line a contestant."""
+    """One line a contestant; beside a peer, how many times as good the only one of ours is."""
     lines = []
     for task in tasks:
+        ours = [each.name for each in task.contestants if each.side == "ours"]
+        own = by_round(found[task.name], ours[0], task.metric) if len(ours) == 1 else {}
         for each in task.contestants:
             values = by_round(found[task.name], each.name, task.metric)
             summary = Summary.of(list(values.values()))
@@ -63,7 +65,9 @@ def contestants(tasks: Sequence[Task], found: Mapping[str, Sequence[Measurement]
             numbers = [short(n) for n in (summary.median, summary.low, summary.high)]
             threads = next(m.threads for m in found[task.name] if m.contestant == each.name)
             about = [task.name, str(threads), each.name, task.metric.replace("_", " ")]
-            lines.append([*about, *numbers, str(summary.rounds)])
+            times = ratio(task, own, values) if each.side == "peer" else None
+            against = f"{short(times.median)}x" if times else ""
+            lines.append([*about, *numbers, str(summary.rounds), against])
     return table(ROWS, lines)
 
 

@@ -66,9 +66,14 @@ def _figure(
         return Summary.of(_flatness(list(all_ours.values()))) if len(all_ours) > 1 else None
     if kind == "limit":
         return Summary.of(list(ours.values()))
-    both = sorted(set(ours) & set(theirs))
     if kind == "plus":
-        return Summary.of([ours[n] - theirs[n] for n in both])
+        return Summary.of([ours[n] - theirs[n] for n in sorted(set(ours) & set(theirs))])
+    return ratio(task, ours, theirs)
+
+
+def ratio(task: Task, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Summary | None:
+    """How many times as good ours is, round by round."""
+    both = sorted(set(ours) & set(theirs))
     up = task.better == "more"
     return Summary.of([ours[n] / theirs[n] if up else theirs[n] / ours[n] for n in both])
 

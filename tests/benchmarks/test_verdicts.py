@@ -135,6 +135,15 @@ def test_the_table_has_a_line_a_task(harness: Any, task: Any, measured: Any) -> 
     assert line == "| t | 63 | 10 (peer) | 6.3x (6 to 6.6) | 6x or more | yes | what |"
 
 
+def test_beside_each_peer_stands_how_many_times_as_good_ours_is(
+    harness: Any, task: Any, measured: Any
+) -> None:
+    found = measured("rate", ours=[60, 66], peer_a=[10, 10], peer_b=[30, 33])
+    lines = harness.tables.contestants([task("ours", "peer_a", "peer_b")], {"t": found})
+    ends = [line.split("|")[-2].strip() for line in lines.splitlines()[2:]]
+    assert ends == ["", "6.3x", "2x"]
+
+
 def test_tasks_are_named_whole_or_by_their_beginning(benchmark_module: Import) -> None:
     selected = benchmark_module("harness.programme").selected
     known = ("train-bpr-1", "train-bpr-2", "top", "top-gmf")
