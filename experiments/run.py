@@ -91,15 +91,16 @@ def table() -> str:
         shown |= set(models)
     lines += ["", "### cost", ""]
     lines += [
-        "| experiment | train, s | with evaluation, s | peak memory, MiB |",
-        "|---|---|---|---|",
+        "| experiment | date | threads | train, s | with evaluation, s | peak memory, MiB |",
+        "|---|---|---|---|---|---|",
     ]
     for name, each in found.items():
         if "settings" not in each:
             continue
         seconds = f"{each['train_seconds']} | {each['train_and_evaluate_seconds']}"
-        lines.append(f"| {name} | {seconds} | {each['peak_memory_mib']} |")
-    about = ", ".join(f"{key} {value}" for key, value in each["machine"].items())
+        date, threads = each["machine"]["date"], each["settings"]["training"]["threads"]
+        lines.append(f"| {name} | {date} | {threads} | {seconds} | {each['peak_memory_mib']} |")
+    about = ", ".join(f"{key} {value}" for key, value in each["machine"].items() if key != "date")
     lines += ["", f"Measured on {about}; settings chosen on validation, seed 0."]
     return "\n".join(lines)
 
