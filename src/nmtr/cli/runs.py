@@ -38,7 +38,8 @@ def train(
     out
         folder of the run.
     model
-        nmtr-gmf, nmtr-mlp, nmtr-neumf, popularity, replay.
+        nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
+        behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset
