@@ -161,6 +161,13 @@ def test_multi_channel_ncf_ranks_what_is_kept_above_what_was_glanced_at_above_th
     assert scores[2:4].min() > scores[4:].max()
 
 
+def test_the_mlp_s_own_weights_learn_at_their_share_of_the_rate() -> None:
+    shares = new(unit="neumf", mlp_rate=0.1).rate_shares()
+    named = dict(new(unit="neumf").named_parameters())
+    own = {name for name in named if name.startswith("_towers.1.units")}
+    assert shares == dict.fromkeys(own, 0.1)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -169,6 +176,7 @@ def test_multi_channel_ncf_ranks_what_is_kept_above_what_was_glanced_at_above_th
         ({"embedding": 0}, "embedding"),
         ({"dropout": 1.0}, "dropout"),
         ({"l2": -1.0}, "l2"),
+        ({"mlp_init": "agreement"}, "mlp_init=agreement: expected one layer"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> None:

@@ -16,7 +16,7 @@ The model knows the target only: its scores stand for every behaviour.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -52,6 +52,8 @@ class Config:
     dropout: float = 0.0
     l2: float = 0.0
     mlp_l2: float = 0.0
+    mlp_init: Literal["glorot", "agreement"] = "glorot"
+    mlp_rate: float = 1.0
     init_std: float = 0.01
     pretrain: int = 0
 
@@ -62,16 +64,9 @@ class Config:
 
     def tower(self, unit: UnitName) -> nmtr.Config:
         """The settings of one tower; raises ValueError where one is wrong."""
-        return nmtr.Config(
-            unit=unit,
-            embedding=self.embedding,
-            layers=self.layers,
-            activation=self.activation,
-            dropout=self.dropout,
-            l2=self.l2,
-            mlp_l2=self.mlp_l2,
-            init_std=self.init_std,
-        )
+        named = {each.name: getattr(self, each.name) for each in fields(self)}
+        shared = {each.name: named[each.name] for each in fields(nmtr.Config) if each.name in named}
+        return nmtr.Config(**{**shared, "unit": unit})
 
 
 class NCF(Model):
@@ -100,6 +95,13 @@ class NCF(Model):
 
     def begin(self, epoch: int) -> None:
         self._epoch = epoch
+
+    def rate_shares(self) -> dict[str, float]:
+        return {
+            f"_towers.{place}.{name}": share
+            for place, each in enumerate(self.towers)
+            for name, share in each.rate_shares().items()
+        }
 
     def loss(self, batch: Batch) -> Tensor:
         towers = self.towers
