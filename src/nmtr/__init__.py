@@ -8,6 +8,7 @@ The names below are imported when they are first asked for, so that the command 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from nmtr.estimator import NMTR, interactions
 
 __version__ = "0.1.0"
+
+# Torch's threads wait for each other by spinning, which starves ours, and stops them all where
+# another process holds a core. It reads this when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "NMTR",
