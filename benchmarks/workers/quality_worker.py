@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from worker import Spec, main
 
 from nmtr.data.interactions import Interactions
@@ -29,8 +28,7 @@ METRIC = "ndcg@100"
 
 
 def load(spec: Spec) -> Interactions:
-    """Open the data set."""
-    torch.set_num_threads(spec.threads)
+    """Open the data set; the environment says how many threads there are."""
     return load_data(Path(spec.data))
 
 
