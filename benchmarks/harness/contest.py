@@ -44,9 +44,12 @@ class Contestant:
 
 
 def environ_of(contestant: Contestant) -> dict[str, str]:
-    """The same number of threads for everyone's thread pools."""
+    """The same number of threads for everyone's thread pools, which sleep while they wait.
+
+    nmtr asks for that by itself; a spinning pool collapses where another process holds a core.
+    """
     names = [*(f"{name}_NUM_THREADS" for name in POOLS), "POLARS_MAX_THREADS"]
-    pools = dict.fromkeys(names, str(contestant.threads))
+    pools = dict.fromkeys(names, str(contestant.threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
     return {**os.environ, **pools, **contestant.environ}
 
 
