@@ -119,3 +119,18 @@ def test_only_log_odds_of_records_become_probabilities(
 def test_a_run_s_settings_say_that_a_sweep_is_plain_sgd(timed: Interactions, small: Small) -> None:
     assert execute(timed, small("bpr", epochs=1)).settings.training.optimizer == "sgd"
     assert execute(timed, small("gmf", epochs=1)).settings.training.optimizer == "adagrad"
+
+
+def test_validation_chooses_no_epoch_of_the_pre_training(records: Records) -> None:
+    falling = iter(range(100, 0, -1))  # every epoch is worse than the one before
+    found = train(
+        new(records, "neumf"), records, Training(batch_size=4096, select="hr@10", patience=2),
+        phase="selection", epochs=20, measure=lambda _: {"hr@10": float(next(falling))},
+    )  # fmt: skip
+    assert (found.best_epoch, found.epochs_done) == (3, 5)
+
+
+def test_pre_training_alone_is_refused(timed: Interactions) -> None:
+    settings = Settings("neumf", options={"pretrain": 4}, training=Training(epochs=4))
+    with pytest.raises(UsageError, match="epochs: expected more than the 4 that only prepare"):
+        execute(timed, settings)

@@ -39,7 +39,8 @@ def train(
         folder of the run.
     model
         nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
-        behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay.
+        behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay;
+        linear and alike: ease, itemknn, ials.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset

@@ -77,13 +77,14 @@ class Model(nn.Module):
     probabilistic: its scores are log odds of records, but for the sampling of negatives: it is
     trained by a log loss. learns: the behaviours whose records train it; its batches have a column
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
-    column, preferred or not.
+    column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
     """
 
     trained: ClassVar[bool] = False
     sweeps: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
     levels: Levels | None = None
+    warm_up: int = 0
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()

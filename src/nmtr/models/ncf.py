@@ -85,6 +85,7 @@ class NCF(Model):
         self._towers = nn.ModuleList(nmtr.NMTR(config.tower(unit), alone) for unit in units)
         self.register_buffer("known", torch.zeros(shape.n_users, dtype=torch.bool))
         self._epoch = 0
+        self.warm_up = config.pretrain if len(units) > 1 else 0
 
     @property
     def towers(self) -> list[nmtr.NMTR]:

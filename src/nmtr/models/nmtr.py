@@ -88,7 +88,8 @@ class Config:
         if self.mlp_init not in ("glorot", "agreement"):
             raise ValueError(f"mlp_init: expected glorot or agreement, got {self.mlp_init!r}")
         agreeing = (4 * self.embedding,), "relu"
-        if self.mlp_init == "agreement" and (self.layers, self.activation) != agreeing:
+        agrees = self.unit != "gmf" and self.mlp_init == "agreement"
+        if agrees and (self.layers, self.activation) != agreeing:
             raise ValueError(
                 f"mlp_init=agreement: expected one layer of 4 x embedding = {agreeing[0][0]} relu, "
                 f"got layers {self.layers}, activation {self.activation}"

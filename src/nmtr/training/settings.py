@@ -60,6 +60,11 @@ def resolve(data: Interactions, settings: Settings, model: Model) -> Settings:
                 f"negatives: expected one count or {len(data.behaviors)} (one for each of "
                 f"{', '.join(data.behaviors)}), got {len(training.negatives)}"
             )
+        if training.epochs <= model.warm_up:
+            raise UsageError(
+                f"epochs: expected more than the {model.warm_up} that only prepare the model, got "
+                f"{training.epochs}"
+            )
         training.torch_device()
         if model.sweeps:
             training = replace(training, optimizer="sgd")

@@ -109,7 +109,7 @@ def train(
     if checkpoint and checkpoint.exists():
         state = restore(checkpoint, phase, model, work.optimizer) or state
     saved = time.monotonic()
-    while state.epochs_done < epochs and not _spent(state, config, measure):
+    while state.epochs_done < epochs and not (measure and _spent(state, config, model)):
         began = time.monotonic()
         loss = _epoch(model, work, state, report)
         line = {
@@ -121,7 +121,7 @@ def train(
         if measure:
             values = measure(model)
             line |= values
-            if values[config.select] > state.best_value:
+            if values[config.select] > state.best_value and state.epochs_done > model.warm_up:
                 state.best_value, state.best_epoch = values[config.select], state.epochs_done
                 state.best = {name: each.clone() for name, each in model.state_dict().items()}
         state.history.append(line)
@@ -133,8 +133,8 @@ def train(
     return state
 
 
-def _spent(state: Progress, config: Training, measure: Measure | None) -> bool:
-    return measure is not None and state.epochs_done - state.best_epoch >= config.patience
+def _spent(state: Progress, config: Training, model: Model) -> bool:
+    return state.epochs_done - max(state.best_epoch, model.warm_up) >= config.patience
 
 
 def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> float:
