@@ -95,7 +95,7 @@ class Sampler:
             yield Batch(*(torch.from_numpy(each) for each in rows))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def draw(
     chosen: npt.NDArray[np.int64],
     users: npt.NDArray[np.int32],

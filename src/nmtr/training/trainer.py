@@ -15,6 +15,7 @@ import torch
 from nmtr.data.records import Records
 from nmtr.errors import DataError, NmtrError, UsageError
 from nmtr.models.base import Model, Sweep
+from nmtr.models.kernels.threads import ahead
 from nmtr.training.checkpoint import Progress, restore, save
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
@@ -217,7 +218,8 @@ class Steps:
 
     def losses(self, epoch: int) -> Iterator[float]:
         """The loss of each batch, before its step is made."""
-        for batch in self.sampler.epoch(epoch):
+        drawn = self.sampler.epoch(epoch)
+        for batch in ahead(drawn) if torch.get_num_threads() > 1 else drawn:
             loss = self.model.loss(batch.to(self.device))
             yield loss.item()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -6,12 +6,12 @@ inside a part must then stay in its thread, hence `blas_in_one_thread`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from threadpoolctl import ThreadpoolController
 
@@ -23,6 +23,15 @@ def in_threads(part: Callable[[int, int], T], cuts: list[int]) -> list[T]:
     bounds = list(pairwise(cuts))
     later = [_pool().submit(part, *each) for each in bounds[1:]]
     return [part(*bounds[0]), *(each.result() for each in later)]
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made while the one before is in use."""
+    done = object()
+    coming = _pool().submit(next, items, done)
+    while (item := coming.result()) is not done:
+        coming = _pool().submit(next, items, done)
+        yield cast(T, item)
 
 
 def even_cuts(length: int, parts: int) -> list[int]:
