@@ -40,7 +40,7 @@ def train(
     model
         nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
         behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay;
-        linear and alike: ease, itemknn, ials.
+        linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset
