@@ -29,6 +29,7 @@ from nmtr.data.weighted import check_weights, weighted_sum, weights_of
 from nmtr.errors import UsageError
 from nmtr.models.base import Model, Shape
 from nmtr.models.kernels.ials import conjugate_gradients
+from nmtr.models.space import Range, Space, Weights
 
 BLOCK_CELLS = 1_000_000  # numbers gathered at once: 4 MB of float32
 
@@ -64,6 +65,14 @@ class Config:
         if not 0 <= self.nu <= 1:
             raise ValueError(f"nu: expected 0 <= nu <= 1, got {self.nu}")
         check_weights(self.weights)
+
+    def space(self) -> Space:
+        return {
+            "ridge": Range(1e-4, 1.0, log=True),
+            "alpha0": Range(1e-4, 1.0, log=True),
+            "nu": Range(0.0, 1.0, least=0.0, most=1.0),
+            "weights": Weights(0.01, 3.0, empty=0.0),
+        }
 
 
 class IALS(Model):
