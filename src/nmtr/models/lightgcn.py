@@ -29,6 +29,7 @@ from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.graph import Graph, LayerMean, weighted_sums
 from nmtr.models.kernels.triples import TripleLoss
 from nmtr.models.losses import pairwise_loss
+from nmtr.models.space import Range, Space, Weights, Whole
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Config:
                 f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}"
             )
         check_weights(self.weights)
+
+    def space(self) -> Space:
+        return {
+            "l2": Range(1e-4, 0.1, log=True, least=1e-6),
+            "learning_rate": Range(0.02, 0.5, log=True),
+            "layers": Whole(1, 4, least=1, most=8),
+            "weights": Weights(0.01, 3.0, empty=0.0),
+        }
 
 
 class LightGCN(Model):
