@@ -43,9 +43,13 @@ class Postgres:
         """
         self._writing, self._reading = _engine(url, size=1), _engine(url, size=8)
         self.where = self._writing.url.render_as_string(hide_password=True)
-        with self.write() as connection:
-            self._refuse_unsynced(connection)
-            check(connection, self.where)
+        try:
+            with self.write() as connection:
+                self._refuse_unsynced(connection)
+                check(connection, self.where)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -48,9 +48,13 @@ class Sqlite:
         self._lock = threading.Lock()
         self._writing = self._engine("BEGIN IMMEDIATE", size=1)
         self._reading = self._engine("BEGIN", size=8)
-        with self._translated():
-            self._prepare()
-            self._identity = self._opened()
+        try:
+            with self._translated():
+                self._prepare()
+                self._identity = self._opened()
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -65,6 +65,11 @@ class Store:
             Postgres(url, check=self._check) if remote else Sqlite(path, check=self._check)
         )
         self._writer = Writer(self._ingest, limit=waiting)
+        try:
+            self.compact()  # where an erasure was cut off
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
