@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,7 +76,8 @@ def test_an_acknowledged_event_has_its_exposure_before_it(store: Store) -> None:
     assert store.history(visitor_id="v")[0].recommendation_id == "r9"
 
 
-def test_exposures_may_take_half_of_the_queue(store: Store) -> None:
+def test_exposures_may_take_half_of_the_queue(place: str, open_store: Callable[..., Store]) -> None:
+    store = open_store(place, waiting=20)
     entered, go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -85,7 +87,7 @@ def test_exposures_may_take_half_of_the_queue(store: Store) -> None:
     held = threading.Thread(target=store._writer.alone, args=(hold,))
     held.start()
     entered.wait()
-    futures = [store.show(shown(str(each))) for each in range(store._writer.limit // 2)]
+    futures = [store.show(shown(str(each))) for each in range(10)]
     with pytest.raises(BusyError):
         store.show(shown("one more"))
     event = store.submit([Event("a", "view", "alice")])

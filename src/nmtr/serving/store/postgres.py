@@ -116,7 +116,7 @@ def _engine(url: str, *, size: int) -> Engine:
         raise UsageError(
             "a store in PostgreSQL needs its driver; install it with `pip install 'nmtr[postgres]'`"
         ) from error
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise UsageError(
             "expected a URL such as postgresql://user@host/database, got one that cannot be read"
         ) from error

@@ -187,7 +187,8 @@ class Sqlite:
             return BusyError(f"{self.where}: locked by another process for {WAIT:g} s; try again")
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._no_room()):
             return StoreFullError(f"{self.where}: {error}; make room, nothing was stored")
-        if code == sqlite3.SQLITE_READONLY and extended != MOVED:
+        read_only = code == sqlite3.SQLITE_READONLY and extended != MOVED
+        if read_only or (code == sqlite3.SQLITE_CANTOPEN and self._no_permission()):
             return StoreReadOnlyError(f"{self.where}: {error}; nothing was stored")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self._damaged(error)
@@ -197,6 +198,11 @@ class Sqlite:
 
     def _no_room(self) -> bool:
         return shutil.disk_usage(self.path.parent).free < ROOM
+
+    def _no_permission(self) -> bool:
+        """Whether the folder cannot be written, where a log must lie beside the file."""
+        folder = self.path.parent
+        return folder.exists() and not os.access(folder, os.W_OK)
 
     def _damaged(self, reason: Any) -> DamagedError:
         return DamagedError(
