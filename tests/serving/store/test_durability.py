@@ -86,6 +86,22 @@ def test_two_servers_on_one_store_lose_nothing_and_store_nothing_twice(
     assert found == {("same", call): events for call, events in accepted.items()}
 
 
+def test_one_who_reads_on_from_the_last_number_misses_nothing(
+    place: str, open_store: Opener
+) -> None:
+    """Two servers write; a number that can be read has no smaller one that appears later."""
+    children = [start(place, f"w{each}", calls=80, threads=2) for each in range(2)]
+    store = open_store(place)
+    seen: list[int] = []
+    while any(each.poll() is None for each in children) or store.last_seq() > (seen or [0])[-1]:
+        for frame in store.frames(after=seen[-1] if seen else 0):
+            seen += frame["seq"].to_list()
+    for each in children:
+        assert each.communicate()[0].count("\n") == 160
+    assert seen == [each for frame in store.frames() for each in frame["seq"]]
+    assert len(seen) == 2 * 2 * (40 * 1 + 40 * 7)
+
+
 def test_events_survive_the_crash_of_postgres(cluster: Cluster, open_store: Opener) -> None:
     place = cluster.place()
     child = start(place, "crash", calls=0, threads=2)

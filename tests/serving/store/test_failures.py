@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -105,8 +106,9 @@ def test_a_store_that_turns_read_only_is_named_and_can_still_be_read(
     writing = store._database._writing  # type: ignore[attr-defined]
     with closing(writing.raw_connection()) as connection:
         connection.execute("PRAGMA query_only=ON")
-    with pytest.raises(StoreReadOnlyError, match="readonly database"):
+    with pytest.raises(StoreReadOnlyError, match="readonly database") as caught:
         store.append([view("b")])
+    assert "alice" not in "".join(traceback.format_exception(caught.value)), "logs hold no ids"
     assert [each.item_id for each in store.history(user_id="alice")] == ["a"]
     with closing(writing.raw_connection()) as connection:
         connection.execute("PRAGMA query_only=OFF")
@@ -163,6 +165,21 @@ def test_a_file_that_is_taken_away_is_missed_at_once_and_welcomed_back(
         assert other.execute("SELECT count(*) FROM nmtr_events").fetchone() == (2,)
 
 
+def test_a_commit_into_a_file_that_has_just_gone_is_not_acknowledged(
+    tmp_path: Path, open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.db"
+    store = open_store(path)
+
+    def lose() -> int:
+        path.unlink()
+        return 0
+
+    monkeypatch.setattr("nmtr.serving.store.ingest.now", lose)  # within the transaction
+    with pytest.raises(StoreUnavailableError, match="no longer the file"):
+        store.append([view("a")])
+
+
 def test_a_folder_that_is_deleted_is_missed_at_once(tmp_path: Path, open_store: Opener) -> None:
     store = open_store(tmp_path / "data" / "store.db")
     store.append([view("a")])
@@ -180,7 +197,7 @@ def test_a_lost_write_ahead_log_is_missed(tmp_path: Path, open_store: Opener) ->
     store.append([view("b")])
     with closing(sqlite3.connect(tmp_path / "store.db")) as other:
         found = other.execute("SELECT item_id FROM nmtr_events").fetchall()
-    assert ("b",) in found
+    assert found == [("a",), ("b",)]
 
 
 def test_a_database_that_is_down_is_named_and_welcomed_back(

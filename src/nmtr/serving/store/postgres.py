@@ -110,6 +110,7 @@ def _engine(url: str, *, size: int) -> Engine:
             pool_size=size,
             max_overflow=0 if size == 1 else 24,
             pool_timeout=WAIT,
+            hide_parameters=True,  # ids, which a log must not hold
             connect_args=CONNECT,
         )
     except ModuleNotFoundError as error:

@@ -99,6 +99,7 @@ class Sqlite:
             pool_size=size,
             max_overflow=0 if size == 1 else 24,
             pool_timeout=WAIT,
+            hide_parameters=True,  # ids, which a log must not hold
             pool_reset_on_return=None,  # every transaction is ended where it is begun
         )
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
