@@ -103,15 +103,13 @@ def test_a_store_that_turns_read_only_is_named_and_can_still_be_read(
 ) -> None:
     store = open_store(tmp_path / "store.db")
     store.append([view("a")])
-    writing = store._database._writing  # type: ignore[attr-defined]
-    with closing(writing.raw_connection()) as connection:
-        connection.execute("PRAGMA query_only=ON")
+    writer = store._database._writer  # type: ignore[attr-defined]
+    writer.connection.execute("PRAGMA query_only=ON")
     with pytest.raises(StoreReadOnlyError, match="readonly database") as caught:
         store.append([view("b")])
     assert "alice" not in "".join(traceback.format_exception(caught.value)), "logs hold no ids"
     assert [each.item_id for each in store.history(user_id="alice")] == ["a"]
-    with closing(writing.raw_connection()) as connection:
-        connection.execute("PRAGMA query_only=OFF")
+    writer.connection.execute("PRAGMA query_only=OFF")
     assert store.append([view("c")]).accepted == 1
 
 
