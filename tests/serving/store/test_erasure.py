@@ -187,12 +187,12 @@ def test_a_hash_needs_the_key_and_says_nothing_without_it() -> None:
     assert one.hash(("user", "alice")) == outer
 
 
-def test_the_key_lies_beside_a_file_for_its_owner_only(tmp_path: Path) -> None:
+def test_the_files_are_their_owner_s_alone(tmp_path: Path) -> None:
     path = tmp_path / "data" / "store.db"
     with Store(path) as store:
         store.erase(NAME)
     key = tmp_path / "data" / "store.db.key"
-    assert key.stat().st_mode & 0o777 == 0o600
+    assert {each.stat().st_mode & 0o777 for each in (tmp_path / "data").iterdir()} == {0o600}
     assert len(key.read_bytes().strip()) == 64
     with Store(path) as store:
         assert store.append([view("a", user_id=NAME)]).erased == 1

@@ -214,6 +214,10 @@ def test_a_database_that_is_down_is_named_and_welcomed_back(
         cluster.start()
     assert store.append([view("c")]).accepted == 1
     assert [each.item_id for each in store.history(user_id="alice")] == ["a", "c"]
+    cluster.stop()
+    cluster.start()  # while nobody looks
+    assert [each.item_id for each in store.history(user_id="alice")] == ["a", "c"]
+    assert store.append([view("d")]).accepted == 1
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(

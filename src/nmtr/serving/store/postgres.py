@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, IsolationLevel
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -41,7 +41,8 @@ class Postgres:
 
         Raises UsageError for what is no such URL, StoreError where commits would not be durable.
         """
-        self._writing, self._reading = _engine(url, size=1), _engine(url, size=8)
+        self._writing = _engine(url, isolation="READ COMMITTED")  # sees what the lock waited for
+        self._reading = _engine(url, isolation="REPEATABLE READ")
         self.where = self._writing.url.render_as_string(hide_password=True)
         try:
             with self.write() as connection:
@@ -59,10 +60,8 @@ class Postgres:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with translated(self._reason, self.where), self._reading.connect() as connection:
-            connection.execution_options(isolation_level="REPEATABLE READ")
-            with connection.begin():
-                yield connection
+        with translated(self._reason, self.where), self._reading.begin() as connection:
+            yield connection
 
     def compact(self) -> bool:
         """Rewrite the tables that had persons in them; the old files go with the commit."""
@@ -103,13 +102,15 @@ class Postgres:
         return StoreError(about)
 
 
-def _engine(url: str, *, size: int) -> Engine:
+def _engine(url: str, *, isolation: IsolationLevel) -> Engine:
     try:
         engine = create_engine(
             make_url(url).set(drivername=DRIVER),
-            pool_size=size,
-            max_overflow=0 if size == 1 else 24,
+            isolation_level=isolation,
+            pool_size=8,
+            max_overflow=24,
             pool_timeout=WAIT,
+            pool_pre_ping=True,  # or the first call after a restart of the server would fail
             hide_parameters=True,  # ids, which a log must not hold
             connect_args=CONNECT,
         )

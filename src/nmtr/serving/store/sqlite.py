@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -135,6 +135,8 @@ class Sqlite:
             raise UsageError(f"{self.path} is a folder; name a file in it for the store")
         if new:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # SQLite says it better
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # its owner's alone
         with closing(self._connect("rwc" if new else "rw")) as connection:
             self._recognise(connection)
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
