@@ -90,16 +90,16 @@ def test_one_who_reads_on_from_the_last_number_misses_nothing(
     place: str, open_store: Opener
 ) -> None:
     """Two servers write; a number that can be read has no smaller one that appears later."""
-    children = [start(place, f"w{each}", calls=80, threads=2) for each in range(2)]
+    children = [start(place, f"w{each}", calls=40, threads=2) for each in range(2)]
     store = open_store(place)
     seen: list[int] = []
     while any(each.poll() is None for each in children) or store.last_seq() > (seen or [0])[-1]:
         for frame in store.frames(after=seen[-1] if seen else 0):
             seen += frame["seq"].to_list()
     for each in children:
-        assert each.communicate()[0].count("\n") == 160
+        assert each.communicate()[0].count("\n") == 80
     assert seen == [each for frame in store.frames() for each in frame["seq"]]
-    assert len(seen) == 2 * 2 * (40 * 1 + 40 * 7)
+    assert len(seen) == 2 * 2 * (20 * 1 + 20 * 7)
 
 
 def test_events_survive_the_crash_of_postgres(cluster: Cluster, open_store: Opener) -> None:

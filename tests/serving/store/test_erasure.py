@@ -127,6 +127,17 @@ def test_a_repeat_gives_the_first_receipt(store: Store) -> None:
     assert store.erasures(after=first.at) == [unknown]
 
 
+def test_nothing_is_rewritten_where_nothing_was_deleted(
+    place: str, open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(place)
+    fill(store, 2)
+    store.erase(NAME)
+    monkeypatch.setattr(type(store._database), "compact", lambda self: pytest.fail("rewritten"))
+    assert store.erase(NAME).compacted
+    assert store.erase("nobody").compacted
+
+
 def test_another_server_honours_it(place: str, open_store: Opener) -> None:
     one, other = open_store(place), open_store(place)
     fill(one, 2)

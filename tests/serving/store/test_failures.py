@@ -120,6 +120,8 @@ def test_a_store_on_a_read_only_disk_is_refused(disk: Path, open_store: Opener) 
         open_store(disk / "store.db")
     with pytest.raises(StoreReadOnlyError, match=r"new\.db"):
         open_store(disk / "new.db")
+    with pytest.raises(StoreError, match=r"new\.db\.key: .*Read-only file system"):
+        Store(disk / "new.db")
 
 
 def test_a_file_that_may_not_be_written_is_refused(tmp_path: Path, open_store: Opener) -> None:

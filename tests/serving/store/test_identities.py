@@ -69,6 +69,18 @@ def test_one_who_was_merged_after_the_watermark_comes_whole(store: Store) -> Non
     assert items(store, user_id="alice", after=mark) == ["b", "d"]
 
 
+def test_a_merge_is_before_or_after_a_watermark_though_no_event_is_between(store: Store) -> None:
+    store.append([view("a", visitor_id="before"), view("b", visitor_id="after")])
+    store.merge(visitor_id="before", user_id="alice")
+    mark = store.last_seq()
+    assert items(store, user_id="alice", after=mark) == []
+    store.merge(visitor_id="after", user_id="alice")
+    assert items(store, user_id="alice", after=mark) == ["b"]
+    store.append([view("c", user_id="alice")])
+    assert items(store, user_id="alice", after=mark) == ["b", "c"]
+    assert [each["item_id"].to_list() for each in store.frames(after=mark)] == [["c"]]
+
+
 def test_a_merge_counts_as_late_though_the_last_events_were_erased(store: Store) -> None:
     store.append([view("a", visitor_id="v"), view("b", user_id="bob")])
     mark = store.last_seq()

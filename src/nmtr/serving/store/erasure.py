@@ -28,7 +28,8 @@ def purge(connection: Connection, user_id: str, *, erased: Tombstones, days: int
     put(connection, HIGHEST, str(highest_seq(connection)))
     went = {table.name: _purge(connection, table, user_id) for table in (events, exposures)}
     connection.execute(delete(identities).where(identities.c.user_id == user_id))
-    put(connection, DUE, uuid.uuid4().hex)
+    if visitors or any(went.values()):
+        put(connection, DUE, uuid.uuid4().hex)
     mine = erased.hash(("user", user_id))
     if receipts(connection, mine):
         return mine

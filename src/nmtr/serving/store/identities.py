@@ -10,7 +10,7 @@ from nmtr.serving.store.errors import ErasedError, IdentityConflictError
 from nmtr.serving.store.records import check_text, now
 from nmtr.serving.store.schema import identities
 from nmtr.serving.store.tombstones import Person, Tombstones
-from nmtr.serving.store.values import highest_seq
+from nmtr.serving.store.values import take_seq
 
 Merge = Literal["merged", "unchanged"]
 
@@ -37,8 +37,7 @@ def merge(connection: Connection, visitor_id: str, user_id: str, *, erased: Tomb
             "the visitor already belongs to another user; give a device a new visitor id when its "
             "user logs out"
         )
-    seq = highest_seq(connection)
-    row = {"visitor_id": visitor_id, "user_id": user_id, "seq": seq, "at": now()}
+    row = {"visitor_id": visitor_id, "user_id": user_id, "seq": take_seq(connection), "at": now()}
     connection.execute(insert(identities), row)
     return "merged"
 

@@ -68,7 +68,7 @@ OWN = _newest(events.c.user_id == bindparam("id"), _LATER)
 VISITORS = _newest(events.c.visitor_id == bindparam("id"), _LATER)
 MERGED = _newest(
     identities.c.user_id == bindparam("id"),
-    or_(_LATER, identities.c.seq >= bindparam("after")),
+    or_(_LATER, identities.c.seq > bindparam("after")),
     of=identities.join(events, events.c.visitor_id == identities.c.visitor_id),
 )
 ANY_MERGED = select(identities.c.visitor_id).where(identities.c.user_id == bindparam("id")).limit(1)
@@ -125,7 +125,7 @@ def write_events(database: Database, folder: Path, *, after: int, up_to: int) ->
     """Write events as `events-*.parquet` in a new folder, whole or not at all; how many."""
     count = 0
     with replace_folder(folder) as temporary:
-        frames = event_frames(database, after=after, up_to=up_to, rows=10 * ROWS)
+        frames = event_frames(database, after=after, up_to=up_to, rows=ROWS)
         for index, frame in enumerate(frames):
             frame.write_parquet(temporary / f"events-{index:05}.parquet")
             count += frame.height

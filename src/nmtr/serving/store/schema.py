@@ -97,7 +97,7 @@ identities = Table(
     metadata,
     Column("visitor_id", Text, primary_key=True),
     Column("user_id", Text, nullable=False, index=True),
-    Column("seq", BigInteger, nullable=False),  # of the last event before the merge
+    Column("seq", BigInteger, nullable=False),  # its own, between those of events
     Column("at", BigInteger, nullable=False),
 )
 tombstones = Table(

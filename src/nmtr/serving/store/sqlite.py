@@ -124,8 +124,12 @@ class Sqlite:
             isolation_level=None,  # transactions begin where the engine says so
             check_same_thread=False,  # the pool gives it to one thread at a time
         )
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self) -> None:
@@ -134,8 +138,8 @@ class Sqlite:
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a folder; name a file in it for the store")
         if new:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):  # SQLite says it better
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # its owner's alone
         with closing(self._connect("rwc" if new else "rw")) as connection:
             self._recognise(connection)
@@ -161,10 +165,14 @@ class Sqlite:
 
     def _open(self) -> None:
         self._prepare()
-        self._writer = self._writing.connect()
-        with self._writer.begin():
-            self._check(self._writer, self.where)
-        self._written = self._present()
+        writer = self._writing.connect()
+        try:
+            with writer.begin():
+                self._check(writer, self.where)
+        except BaseException:
+            writer.close()
+            raise
+        self._writer, self._written = writer, self._present()
 
     def _renewed(self) -> Connection:
         """The writing connection, made again where the file was taken away and has come back.
@@ -221,7 +229,8 @@ class Sqlite:
         return StoreError(f"{self.where}: {error}")
 
     def _no_room(self) -> bool:
-        return shutil.disk_usage(self.path.parent).free < ROOM
+        folder = self.path.parent
+        return folder.exists() and shutil.disk_usage(folder).free < ROOM
 
     def _no_permission(self) -> bool:
         """Whether the folder cannot be written, where a log must lie beside the file."""

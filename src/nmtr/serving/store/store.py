@@ -104,7 +104,7 @@ class Store:
         An event whose id is there already is stored once: it is a duplicate if it says the same,
         else a conflict, and what was there stays. Raises BusyError, and DataError for too many.
         """
-        return self._writer.ingest(Ingest(events=events))
+        return self._writer.ingest(Ingest(events=tuple(events)))
 
     def append(self, events: Sequence[Event]) -> Receipt:
         """Store events and wait until they are durable."""
@@ -131,7 +131,7 @@ class Store:
         raise UsageError("expected either a user_id or a visitor_id, got both or none")
 
     def last_seq(self) -> int:
-        """The highest number that an event has had; every event up to it can be read."""
+        """The highest number so far; every event up to it can be read, and every merge counts."""
         return self._read(highest_seq)
 
     def frames(

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, select, update
 
 from nmtr.errors import DamagedError, UsageError
 from nmtr.serving.store.database import parts
+from nmtr.serving.store.errors import StoreError
 from nmtr.serving.store.schema import tombstones
 from nmtr.serving.store.values import get, put
 
@@ -80,22 +81,29 @@ def count_refused(connection: Connection, refused: dict[str, int]) -> None:
 def read_key(path: Path, *, make: bool) -> bytes:
     """The key in a file; `make` one at random, which its owner alone can read, if missing.
 
-    Raises DamagedError where it is missing and must not be made.
+    Raises DamagedError where it is missing and must not be made, StoreError where it cannot be.
     """
-    if not path.exists():
-        if not make:
-            raise DamagedError(
-                f"{path}, the store's erasure key, is missing; put it back, since without it "
-                "erased persons are not recognised"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)  # unlike a renaming, never over another server's key
-        temporary.unlink()
-    return path.read_bytes().strip()
+    try:
+        if not path.exists() and make:
+            _make_key(path)
+        return path.read_bytes().strip()
+    except FileNotFoundError as error:
+        raise DamagedError(
+            f"{path}, the store's erasure key, is missing; put it back, since without it erased "
+            "persons are not recognised"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{path}: no erasure key can be kept there ({error.strerror})") from error
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secrets.token_hex(32) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    with suppress(FileExistsError):
+        os.link(temporary, path)  # unlike a renaming, never over another server's key
+    temporary.unlink()

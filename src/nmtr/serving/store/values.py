@@ -23,6 +23,16 @@ def put(connection: Connection, name: str, value: str | None) -> None:
 
 
 def highest_seq(connection: Connection) -> int:
-    """The highest number that an event ever had, erased or not; 0 before the first."""
+    """The highest number taken so far, by events, erased or not, and merges; 0 before the first."""
     there = connection.execute(select(func.max(events.c.seq))).scalar() or 0
     return max(there, int(get(connection, HIGHEST) or 0))
+
+
+def take_seq(connection: Connection) -> int:
+    """A number among those of the events, which no event will have."""
+    row = {"item_id": "", "behavior": "", "timestamp": 0, "received_at": 0}
+    key = connection.execute(insert(events), row).inserted_primary_key
+    seq: int = key[0] if key else 0
+    connection.execute(delete(events).where(events.c.seq == seq))
+    put(connection, HIGHEST, str(seq))
+    return seq
