@@ -149,6 +149,7 @@ def test_probabilities_are_the_calibration_of_the_user_s_own_scores_and_history(
 class Constant(Model):
     """Every score is zero; it remembers which users it was asked about."""
 
+    reads = True
     asked: ClassVar[list[int]] = []
 
     def encode(self, histories: Histories) -> Tensor:

@@ -16,6 +16,7 @@ free.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,11 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import take_rows
-from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.foldin import LogLossFolding, Value, each_of
+from nmtr.models.kernels.cascade import KINDS, CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
+from nmtr.models.kernels.user import gmf_user
 from nmtr.models.losses import link, weighted_log_loss
 from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.units import (
@@ -267,6 +270,45 @@ class NMTR(Model):
         rows = _arrays(*learned, *parts, upper_weights(found, state))
         rows.append(np.array(widths, np.int64))
         return Cascade(*rows)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
+        counts = each_of(negatives, self.shape.n_behaviors)
+        shrink = self.config.l2 * (1 + max(counts))  # a recorded pair brings its negatives
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=range(self.shape.n_behaviors),
+            lambdas=self.lambdas.tolist(),
+            negatives=counts,
+            decay=lambda k, pairs: shrink * pairs,
+            loss=self._gmf_loss if self.config.unit == "gmf" and self.user.is_cpu else None,
+        )
+
+    def _gmf_loss(self, items: Any, target: Any, weight: Any) -> Value:
+        """What gives a user's log loss on these items, and its slope, in compiled code."""
+        index, kind = items.astype(np.int64), KINDS[self.kind]
+        q, bias, h = _arrays(self.item, self.bias, gmf_weights(self.units, self.item))
+
+        def value(p: Any) -> Any:
+            slope = np.zeros_like(p)
+            return gmf_user(p, index, q, bias, h, kind, target, weight, slope), slope
+
+        return value
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (R, S) logits of these items for one user's vector (E,)."""
+        q, bias = self.item[items], self.bias[items].T.contiguous()
+        units = [unit.of_items(q) for unit in self._units()]
+
+        def logits(p: Tensor) -> Tensor:
+            levels: list[Tensor] = []
+            for unit, shift in zip(units, bias, strict=True):
+                own = unit(p) + shift
+                levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
+            return torch.stack(levels)
+
+        return logits
 
     def _units(self) -> list[Unit]:
         return [unit for unit in self.units if isinstance(unit, Unit)]
