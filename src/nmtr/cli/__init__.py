@@ -28,6 +28,7 @@ COMMANDS = {
     "tune": ("nmtr.cli.tune:tune", "choose a model's settings by trials on validation"),
     "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
+    "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
 }
 
 

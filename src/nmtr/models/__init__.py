@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOT_MODELS = (
     *("base", "losses", "units", "kernels", "embeddings", "levels", "strangers", "graph"),
     "space",
+    "foldin",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

@@ -17,6 +17,8 @@ from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.levels import Levels
 
 Sweep = Callable[[int], float]  # a seed, to the mean loss of the epoch that it decides
+# Histories, the states (B, E) that were right for the histories before, and those, to new states.
+Folding = Callable[[Histories, Tensor, Histories], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class Model(nn.Module):
     trained by a log loss. learns: the behaviours whose records train it; its batches have a column
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
+    reads: encode makes states of histories alone, whoever's they are.
     """
 
     trained: ClassVar[bool] = False
     sweeps: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
     levels: Levels | None = None
     warm_up: int = 0
 
@@ -115,6 +119,14 @@ class Model(nn.Module):
         """(B, E) what the model knows of each user, once for any number of items."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
+    def folding(self, negatives: tuple[int, ...]) -> Folding | None:
+        """What solves for the states of users whose histories training did not see.
+
+        None where `encode` reads histories, or where no such way is known. negatives: those of
+        training, one count or one for each behaviour.
+        """
+        return None
+
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None
     ) -> Tensor:
@@ -125,9 +137,28 @@ class Model(nn.Module):
         """(B, N) logits of the target behaviour."""
         return self.score_behaviors(state, histories, items)[:, -1]
 
-    def cascade(self, state: Tensor) -> Cascade | None:
-        """What a pruned ranking of these users reads; None where scores come by `score` alone."""
+    def cascade(self, state: Tensor, like: Cascade | None = None) -> Cascade | None:
+        """What a pruned ranking of these users reads; None where scores come by `score` alone.
+
+        like: one made before from the same weights, whose items need not be gone through again.
+        """
         return None
+
+    def item_vectors(self) -> Tensor | None:
+        """(N, any) vectors of which the target's score is made; None where there are none."""
+        return None
+
+    def alike(self, items: Tensor) -> Tensor | None:
+        """(n, N) how alike `items` (n,) and all items are to the model; None where it cannot tell.
+
+        Cosines of the items' vectors, where it has those.
+        """
+        vectors = self.item_vectors()
+        if vectors is None:
+            return None
+        length = vectors.norm(dim=1).clamp(min=1e-30)
+        found: Tensor = (vectors[items] @ vectors.T) / length[items, None] / length
+        return found
 
     def check_batch(self, batch: Batch) -> None:
         """Raise ValueError where a batch does not fit the model's shape."""

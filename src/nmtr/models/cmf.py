@@ -11,14 +11,18 @@ Each labelled pair of behaviour r adds l2 / 2 (|p^r_u|^2 + |q_i|^2 + (b^r_i)^2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import take_rows
+from nmtr.models.foldin import LogLossFolding, each_of
 from nmtr.models.kernels.cmf import FactorLoss
 from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import weighted_log_loss
@@ -75,7 +79,7 @@ class CMF(Model):
         self.user = nn.Parameter(torch.empty(shape.n_users, n * size).normal_(0, std))
         self.item = nn.Parameter(torch.empty(shape.n_items, size).normal_(0, std))
         self.bias = nn.Parameter(torch.zeros(shape.n_items, n))
-        lambdas = torch.tensor(config.lambdas or [1.0] * n)
+        lambdas = torch.tensor(config.lambdas or [1.0] * n, device="cpu")
         self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
         self.register_buffer("known", torch.zeros(n, shape.n_users, dtype=torch.bool))
 
@@ -115,6 +119,29 @@ class CMF(Model):
         pairs = zip(tables, self.known, strict=True)
         return torch.cat([user_rows(each, known, histories.users) for each, known in pairs], 1)
 
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
+        n, size = self.shape.n_behaviors, self.config.embedding
+        counts = each_of(negatives, n)
+        shrink = self.config.l2 * (1 + np.array(counts, np.float32))
+
+        def decay(k: npt.NDArray[np.int64], pairs: int) -> npt.NDArray[np.float32]:
+            return np.repeat(shrink * k, size).astype(np.float32)
+
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=range(n),
+            lambdas=self.lambdas.tolist(),
+            negatives=counts,
+            decay=decay,
+        )
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (R, S) logits of these items for one user's vectors (R * E,)."""
+        across, bias = self.item[items].T.contiguous(), self.bias[items].T
+        return lambda state: state.view(self.shape.n_behaviors, -1) @ across + bias
+
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None
     ) -> Tensor:
@@ -125,6 +152,9 @@ class CMF(Model):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         q, bias = (each if items is None else each[items] for each in (self.item, self.bias))
         return state[:, -self.config.embedding :] @ q.T + bias[:, -1]
+
+    def item_vectors(self) -> Tensor:
+        return self.item
 
 
 MODEL = CMF

@@ -57,6 +57,7 @@ class Ease(Model):
     Users are met by their histories alone; one who has none is scored as the average user.
     """
 
+    reads = True
     between: Tensor
     average: Tensor
 
@@ -106,6 +107,10 @@ class Ease(Model):
     ) -> Tensor:
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def alike(self, items: Tensor) -> Tensor:
+        """(n, N) the weights B that records of `items` have for all items."""
+        return self.between[items]
 
 
 def _gram(x: csr_array, *, out: Floats) -> None:

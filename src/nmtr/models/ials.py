@@ -81,6 +81,7 @@ class IALS(Model):
     A user who has no history is scored as the average user.
     """
 
+    reads = True
     item: Tensor
     spread: Tensor
     average: Tensor
@@ -164,6 +165,9 @@ class IALS(Model):
     ) -> Tensor:
         scores = state @ (self.item if items is None else self.item[items]).T
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def item_vectors(self) -> Tensor:
+        return self.item
 
 
 def _cholesky_solve(left: Tensor, right: Tensor) -> Tensor:

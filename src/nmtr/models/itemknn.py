@@ -60,6 +60,7 @@ class ItemKNN(Model):
     Users are met by their histories alone; one who has none is scored as the average user.
     """
 
+    reads = True
     nearest: Tensor
     likeness: Tensor
     average: Tensor
@@ -114,6 +115,11 @@ class ItemKNN(Model):
     ) -> Tensor:
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def alike(self, items: Tensor) -> Tensor:
+        """(n, N) the likenesses of each item's neighbours, 0 for all others."""
+        rows = torch.zeros(len(items), self.shape.n_items, device=items.device)
+        return rows.scatter_(1, self.nearest[items].long(), self.likeness[items])
 
 
 MODEL = ItemKNN

@@ -16,6 +16,7 @@ free.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,11 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import take_rows
-from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.foldin import LogLossFolding, Value, each_of
+from nmtr.models.kernels.cascade import KINDS, CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
+from nmtr.models.kernels.user import gmf_user
 from nmtr.models.losses import link, weighted_log_loss
 from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.units import (
@@ -137,7 +140,7 @@ class NMTR(Model):
             for each in mlps(self.units):
                 each.start_as_agreement()
         self.dropout = nn.Dropout(config.dropout)
-        lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors)
+        lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors, device="cpu")
         self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
 
     def pair_logits(self, user: Tensor, item: Tensor) -> Tensor:
@@ -229,6 +232,8 @@ class NMTR(Model):
         self.check_histories(histories)
         users = torch.as_tensor(histories.users, device=self.user.device)
         rows = self.user[users.clamp(min=0)]
+        if bool((users >= 0).all()):  # the mean costs as much as all users
+            return rows
         return torch.where((users >= 0)[:, None], rows, self.user.mean(0))
 
     def score_behaviors(
@@ -239,20 +244,71 @@ class NMTR(Model):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         return list(self._levels(state, items))[-1]
 
-    def cascade(self, state: Tensor) -> Cascade | None:
+    def item_vectors(self) -> Tensor:
+        """(N, any) what the target's unit makes of an item alone: h * q, and W q of an MLP."""
+        target = self.units[-1:]
+        made = gmf_weights(target, self.item)
+        _, first = first_layers([each.tower for each in mlps(target)], self.item[:0], self.item)
+        return torch.cat([self.item * made, first] if made.shape[1] else [first], 1)
+
+    def cascade(self, state: Tensor, like: Cascade | None = None) -> Cascade | None:
         compiled = self.user.is_cpu and self.config.activation == "relu"
         if not (compiled and self.kind == "probability" and self.shape.n_behaviors > 1):
             return None
         found = mlps(self.units)
+        towers = [each.tower for each in found]
         widths = self.config.layers if found else ()
-        first = first_layers([each.tower for each in found], state, self.item)
         last = -widths[0] if widths else None
+        sides = slice(last), slice(last, None)
+        if like:
+            ours, _ = first_layers(towers, state, self.item[:0])
+            p, first, top = _arrays(state, *(ours[:, side] for side in sides))
+            return like._replace(p=p, first_p=first, last_p=top)
+        both = first_layers(towers, state, self.item)
         learned = (state, self.item, self.bias, gmf_weights(self.units, state))
-        parts = [each[:, side] for side in (slice(last), slice(last, None)) for each in first]
-        arrays = (*learned, *parts, upper_weights(found, state))
-        rows: list[Any] = [each.detach().contiguous().numpy() for each in arrays]
+        parts = [each[:, side] for side in sides for each in both]
+        rows = _arrays(*learned, *parts, upper_weights(found, state))
         rows.append(np.array(widths, np.int64))
         return Cascade(*rows)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
+        counts = each_of(negatives, self.shape.n_behaviors)
+        shrink = self.config.l2 * (1 + max(counts))  # a recorded pair brings its negatives
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=range(self.shape.n_behaviors),
+            lambdas=self.lambdas.tolist(),
+            negatives=counts,
+            decay=lambda k, pairs: shrink * pairs,
+            loss=self._gmf_loss if self.config.unit == "gmf" and self.user.is_cpu else None,
+        )
+
+    def _gmf_loss(self, items: Any, target: Any, weight: Any) -> Value:
+        """What gives a user's log loss on these items, and its slope, in compiled code."""
+        index, kind = items.astype(np.int64), KINDS[self.kind]
+        q, bias, h = _arrays(self.item, self.bias, gmf_weights(self.units, self.item))
+
+        def value(p: Any) -> Any:
+            slope = np.zeros_like(p)
+            return gmf_user(p, index, q, bias, h, kind, target, weight, slope), slope
+
+        return value
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (R, S) logits of these items for one user's vector (E,)."""
+        q, bias = self.item[items], self.bias[items].T.contiguous()
+        units = [unit.of_items(q) for unit in self._units()]
+
+        def logits(p: Tensor) -> Tensor:
+            levels: list[Tensor] = []
+            for unit, shift in zip(units, bias, strict=True):
+                own = unit(p) + shift
+                levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
+            return torch.stack(levels)
+
+        return logits
 
     def _units(self) -> list[Unit]:
         return [unit for unit in self.units if isinstance(unit, Unit)]
@@ -266,6 +322,10 @@ class NMTR(Model):
             own = unit.block(state, q) + bias[:, r]
             levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
         return levels
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [each.detach().contiguous().numpy() for each in tensors]
 
 
 MODEL = NMTR
