@@ -183,7 +183,10 @@ def test_users_keep_their_order_and_may_be_named_twice(finished: Run) -> None:
     users = [b, "nobody", a, b]
     found = Recommender.of(finished).recommend(users, k=2)
     assert found.get_column("user_id").to_list() == [user for user in users for _ in range(2)]
-    assert found.head(2).equals(found.tail(2))
+    first, last = found.head(2), found.tail(2)
+    assert first.select("rank", "item_id", "basis").equals(last.select("rank", "item_id", "basis"))
+    # A product's last bits may depend on a row's place in its block.
+    assert first["score"].to_list() == pytest.approx(last["score"].to_list(), rel=1e-5)
 
 
 def test_ids_come_back_as_they_came(finished: Run) -> None:

@@ -19,6 +19,7 @@ NOT_MODELS = (
     *("base", "losses", "units", "kernels", "embeddings", "levels", "strangers", "graph"),
     "space",
     "foldin",
+    "cascades",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})
