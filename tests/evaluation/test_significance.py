@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nmtr.evaluation.significance import difference, holm, permutation, seed_mean
+from nmtr.evaluation.significance import difference, holm, permutation, seed_mean, wilcoxon
 
 RNG = np.random.default_rng(5)
 
@@ -58,8 +58,26 @@ def test_under_no_difference_p_is_uniform() -> None:
 
 
 def test_a_strong_difference_is_never_certain() -> None:
-    p = permutation(np.ones(500), resamples=999)
+    p = permutation(np.arange(1.0, 501), resamples=999)
     assert p == 1 / 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.integers(1, 300))
+def test_differences_of_one_size_are_tested_by_the_exact_sign_test(ups: int, downs: int) -> None:
+    """Many sums tie there, and rounding must not make one that is as far look nearer."""
+    size = 1 / np.log2(3)  # no sum of it is exact
+    gaps = RNG.permutation(np.concatenate([np.full(ups, size), np.full(downs, -size), np.zeros(9)]))
+    assert permutation(gaps) == pytest.approx(stats.binomtest(ups, ups + downs).pvalue, rel=1e-9)
+
+
+def test_draws_of_equal_and_of_single_sizes_agree_with_counting_every_sign() -> None:
+    gaps = np.array([0.3, 0.3, 0.3, -0.3, 0.7, -0.7, 0.7, 0.11, -0.23, 0.41, 0.59, -0.05])
+    signs = 1 - 2 * (np.arange(2**12)[:, None] >> np.arange(12) & 1)
+    exact = (np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-9).mean()
+    assert permutation(gaps) == pytest.approx(exact)
+    drawn = [permutation(gaps, seed=seed, resamples=500) for seed in range(40)]
+    assert np.mean(drawn) == pytest.approx(exact, abs=4 * np.sqrt(exact / (40 * 500)) + 1 / 500)
 
 
 def test_models_that_are_equal_cannot_be_told_apart() -> None:
@@ -70,10 +88,57 @@ def test_models_that_are_equal_cannot_be_told_apart() -> None:
     assert (found.low, found.high) == (0, 0)
 
 
+few_values = st.sampled_from([0.0, 0.1, 0.5, 1 / np.log2(3), 1.0])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(few_values, few_values), min_size=1, max_size=30))
+def test_the_other_way_round_only_the_sign_changes(pairs: list[tuple[float, float]]) -> None:
+    a, b = np.array(pairs).T
+    one, other = difference(a, b), difference(b, a)
+    assert one.mean == pytest.approx(-other.mean)
+    assert one.better == other.worse
+    assert one.effect == pytest.approx(-other.effect, nan_ok=True)
+    for p, again in zip(
+        (one.t, one.wilcoxon, one.permutation),
+        (other.t, other.wilcoxon, other.permutation),
+        strict=True,
+    ):
+        assert 0 <= p <= 1
+        assert p == pytest.approx(again, abs=0.03)  # where signs are drawn, others are
+
+
 def test_one_user_proves_nothing() -> None:
     found = difference(np.array([1.0]), np.array([0.0]))
     assert (found.t, found.wilcoxon, found.permutation) == (1, 1, 1)
     assert np.isnan(found.relative)
+    assert np.isnan(found.effect)
+
+
+def test_one_difference_for_all_users_is_as_clear_as_can_be() -> None:
+    found = difference(np.full(30, 0.7), np.full(30, 0.2))
+    assert (found.effect, found.t) == (np.inf, 0.0)
+    assert found.permutation == pytest.approx(2 / 2**30)
+    assert difference(np.full(30, 0.2), np.full(30, 0.7)).effect == -np.inf
+
+
+def test_means_of_the_same_values_in_another_order_are_equal() -> None:
+    seeds = RNG.random((3, 40))
+    a, b = seed_mean(list(seeds)), seed_mean([seeds[2], seeds[0], seeds[1]])
+    assert (a != b).any()  # in their last bits
+    found = difference(a, b)
+    assert (found.better, found.worse) == (0, 0)
+    assert (found.t, found.wilcoxon, found.permutation) == (1, 1, 1)
+
+
+def test_few_users_prove_little_by_wilcoxon_too() -> None:
+    """Of 5 signs, all alike, the exact p is 2 / 32; the normal distribution would say .043."""
+    assert difference(np.arange(1.0, 6), np.zeros(5)).wilcoxon == pytest.approx(2 / 32)
+    gaps = RNG.normal(0.5, 1, 11)
+    assert wilcoxon(gaps) == pytest.approx(stats.wilcoxon(gaps, method="exact").pvalue)
+    # Zeros take a rank each and are left out: signs of 3, 4 and 5 sum to 12, 6, 4, 2 or less.
+    assert wilcoxon(np.array([0.0, 0.0, 0.1, -0.2, 0.3])) == pytest.approx(6 / 8)
+    assert wilcoxon(np.array([0.0, 0.0, -0.1, 0.2, 0.3])) == pytest.approx(4 / 8)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
