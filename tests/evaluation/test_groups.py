@@ -1,4 +1,4 @@
-"""Groups of users by activity, and metrics among sampled items."""
+"""Groups of users by activity."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtr.evaluation.groups import by_activity
-from nmtr.evaluation.sampled import sampled_ranks
+from nmtr.evaluation.groups import by_activity, group_means
+from nmtr.evaluation.report import interval
 
 
 def test_the_paper_s_first_group_and_the_others_by_equal_counts() -> None:
@@ -44,21 +44,10 @@ def test_no_group_is_refused() -> None:
         by_activity(np.arange(3), groups=1, first=(0, 1))
 
 
-def test_sampled_ranks_are_those_of_drawing_negatives() -> None:
-    rng = np.random.default_rng(0)
-    full, candidates, negatives, times = 8, 30, 10, 20_000
-    others = np.array([each for each in range(1, candidates + 1) if each != full])
-    drawn = [1 + (rng.permutation(others)[:negatives] < full).sum() for _ in range(times)]
-    found = sampled_ranks(np.full(times, full), np.full(times, candidates), negatives=negatives)
-    for rank in range(1, negatives + 2):
-        assert (found == rank).mean() == pytest.approx((np.array(drawn) == rank).mean(), abs=0.012)
-
-
-def test_with_every_negative_drawn_the_rank_is_the_full_one() -> None:
-    ranks = np.array([1, 5, 10])
-    assert sampled_ranks(ranks, np.array([10, 10, 10]), negatives=99).tolist() == [1, 5, 10]
-
-
-def test_a_rank_past_the_last_is_refused() -> None:
-    with pytest.raises(ValueError, match="from 1 to the number"):
-        sampled_ranks(np.array([4]), np.array([3]))
+def test_a_group_s_mean_is_that_of_its_users() -> None:
+    counts, hits = np.array([5, 9, 8, 9]), np.array([1.0, 0.0, 0.0, 0.0])
+    found = group_means(by_activity(counts, groups=2, first=(5, 8)), hits)
+    assert list(found) == ["5-8", "9"]
+    assert (found["5-8"]["mean"], found["5-8"]["users"]) == (0.5, 2)
+    assert found["5-8"] == interval(np.array([1.0, 0.0]))
+    assert (found["9"]["mean"], found["9"]["low"], found["9"]["high"]) == (0, 0, 0)

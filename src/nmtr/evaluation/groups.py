@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from nmtr.evaluation.report import FloatArray, interval
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ def by_activity(
             found += _group(counts, rest[inside])
             begin = cut + 1
     return found
+
+
+def group_means(groups: Sequence[Group], values: FloatArray) -> dict[str, dict[str, float]]:
+    """{group: {"mean", "low", "high", "users"}} of a metric (U,), 95 % bootstrap over its users.
+
+    Rows of the groups are places in `values`: cut the users that were ranked, and no others.
+    """
+    return {each.name: interval(values[each.rows]) for each in groups}
 
 
 def _group(counts: npt.NDArray[np.integer], rows: npt.NDArray[np.int64]) -> list[Group]:
