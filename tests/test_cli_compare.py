@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nmtr.cli import Output, show
 from nmtr.cli import run as nmtr
 from nmtr.data.interactions import Interactions
 from nmtr.evaluation.comparison import compare
@@ -78,6 +81,26 @@ def test_seeds_are_one_model_and_popularity_and_replay_stand_beside(
     order = [each["mean"] for each in found["comparison"]["models"]]
     assert order == sorted(order, reverse=True)
     assert len(found["comparison"]["pairs"]) == 6
+    assert models["nmtr-gmf"]["seed_sd"] == pytest.approx(np.std(means, ddof=1))
+    assert models["ease"]["seed_sd"] is None
+    folders = [str(runs[each]) for each in ("first", "second")]
+    assert found["runs"] == {"nmtr-gmf": folders, "ease": [str(runs["ease"])]}
+    assert f"nmtr-gmf: 2 seeds, averaged for each user: {', '.join(folders)}" in says(
+        "compare", *runs.values()
+    )
+
+
+def test_no_figure_is_cut_on_a_narrow_screen(
+    runs: dict[str, Path], says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for width in (80, 200):
+        monkeypatch.setattr(show, "console", Output(highlight=False, width=width))
+        monkeypatch.setattr("nmtr.cli.compare.console", show.console)
+        shown.append(says("compare", *runs.values()))
+        assert "…" not in shown[-1]
+    figures = [re.findall(r"[+-]?\d*\.\d+%?", each) for each in shown]
+    assert figures[0] == figures[1]
 
 
 def test_it_says_in_words_who_beats_whom(runs: dict[str, Path], says: Says) -> None:
@@ -90,9 +113,15 @@ def test_runs_of_one_model_with_other_settings_are_named_by_their_folders(
     runs: dict[str, Path], finished: Run, tmp_path: Path, says: Says
 ) -> None:
     execute(finished.data, Settings(model="ease", options={"ridge": 5.0}), tmp_path / "other")
-    found = json.loads(says("compare", runs["ease"], tmp_path / "other", "--json"))
+    both = (runs["ease"], tmp_path / "other")
+    found = json.loads(says("compare", *both, "--json"))
     names = {each["name"] for each in found["comparison"]["models"]}
-    assert names == {"popularity", "replay", str(runs["ease"]), str(tmp_path / "other")}
+    named = [f"ease ({each})" for each in both]
+    assert names == {"popularity", "replay", *named}
+    for against in (named[0], both[0]):
+        pairs = json.loads(says("compare", *both, "--against", against, "--json"))
+        for pair in pairs["comparison"]["pairs"]:
+            assert named[0] in (pair["first"], pair["second"])
 
 
 def test_the_test_comes_before_validation_where_all_have_it(
@@ -102,7 +131,11 @@ def test_the_test_comes_before_validation_where_all_have_it(
     for each in copies:
         shutil.copytree(runs[each.name], each)
         says("evaluate", each, "--test", "--why", "a test", "--reads", tmp_path / "reads.md")
-    assert json.loads(says("compare", *copies, "--json"))["ranked"] == "time"
+    found = json.loads(says("compare", *copies, "--json"))
+    assert found["ranked"] == "time"
+    assert found["note"] == "They may be compared on validation too: --on."
+    mixed = says("compare", copies[0], runs["ease"])
+    assert "This is validation: no protocol's test was read in all of them" in mixed
     assert "validation" in says("compare", *copies, "--on", "validation")
     refused = says("compare", copies[0], runs["ease"], "--on", "time", code=2)
     assert "has no vectors-time.npz" in refused
@@ -118,12 +151,29 @@ def test_what_does_not_compare_is_refused_and_named(
     for words, message in (
         ([], "name at least one finished run"),
         ([tmp_path], "is no run"),
-        ([first, tmp_path / "other"], "was trained on other data than"),
-        ([first, "--metric", "auc"], "no metric 'auc'; one of hr@10"),
+        ([first, tmp_path / "other"], f"other was trained on other data than {first}"),
+        ([first, f"{first}/"], f"{first} and {first} are one run twice"),
+        ([first, "--on", "last"], "has no vectors-last.npz"),
+        ([first, "--metric", "auc"], "metric 'auc': expected hr|ndcg"),
         ([first, "--slice", "old"], "unknown slice 'old'"),
         ([first, "--against", "bpr"], "no model 'bpr' to compare with; one of popularity"),
     ):
         assert message in says("compare", *words, code=2)
+
+
+def test_runs_that_were_validated_otherwise_are_refused_and_both_named(
+    tmp_path: Path, says: Says, prepared: Callable[..., Interactions]
+) -> None:
+    data = prepared("random")
+    ease = Settings(model="ease", protocol="as-published")
+    execute(data, ease, tmp_path / "all")
+    execute(data, replace(ease, protocol="leak-free"), tmp_path / "freed")
+    execute(data, replace(ease, validation_users=40), tmp_path / "few")
+    refused = says("compare", tmp_path / "all", tmp_path / "freed", code=2)
+    assert "freed was validated under another protocol than" in refused
+    assert "(leak-free, not as-published)" in refused
+    refused = says("compare", tmp_path / "all", tmp_path / "few", code=2)
+    assert f"few and {tmp_path / 'all'} were ranked for other users (40 and" in refused
 
 
 def test_a_clear_difference_and_none() -> None:

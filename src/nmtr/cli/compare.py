@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from nmtr.cli.show import console, emit_json, say
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nmtr.evaluation.comparison import Comparison
 
 
@@ -29,14 +31,14 @@ def compare(
     runs
         finished runs of one data set, each evaluated alike.
     on
-        a protocol whose test all were evaluated on, or validation; by default the first that all
-        have, test before validation.
+        a protocol whose test all were evaluated on, or validation; by default a protocol that all
+        have, their own first, and else validation.
     metric
         hr, ndcg, recall or mrr at 10, 20, 50, 80, 100 or 200.
     slice
         all, in-funnel or new.
     against
-        compare with this model alone: a name from the table.
+        compare with this model alone: a name from the table, or one of the runs.
     json
         print as JSON.
     """
@@ -52,35 +54,50 @@ def compare(
         emit_json(asdict(found) | {"comparison": found.comparison.to_json()})
         return
     fold = "validation" if found.ranked == "validation" else "test"
-    say(f"{metric}, slice {slice}, {fold}, {found.comparison.users:,} users. {found.in_words}.")
+    users = f"{found.comparison.users:,} users"
+    say(f"{found.metric}, slice {slice}, {fold}, {users}. {found.in_words}.")
+    if found.note:
+        say(found.note)
+    for name, folders in found.runs.items():
+        if len(folders) > 1:
+            say(f"{name}: {len(folders)} seeds, averaged for each user: {', '.join(folders)}")
     _show(found.comparison)
 
 
 def _show(found: Comparison) -> None:
-    from rich.table import Table
-
+    """The models; how large each difference is, and how sure; and the same in words."""
     from nmtr.evaluation.comparison import shown
 
-    best = found.models[0].name
-    models = Table(padding=(0, 1))
-    for heading in ("model", "mean", "95 % interval", "seeds", "over seeds"):
-        models.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
+    several = any(len(each.seeds) > 1 for each in found.models)
+    over = ("seeds", "sd", "least", "most") if several else ()
+    models = _table("model", "mean", "95 % interval", *over)
     for each in found.models:
-        spread = f"{min(each.seeds):.4f} to {max(each.seeds):.4f}" if len(each.seeds) > 1 else ""
-        interval = f"{each.low:.4f} to {each.high:.4f}"
-        row = (each.name, f"{each.mean:.4f}", interval, str(len(each.seeds)), spread)
-        models.add_row(*row, style="bold" if each.name == best else "")
+        row = [f"{each.mean:.4f}", f"{each.low:.4f} to {each.high:.4f}"]
+        if len(each.seeds) > 1:
+            spread = (each.seed_sd, min(each.seeds), max(each.seeds))
+            row += [str(len(each.seeds)), *(f"{value:.4f}" for value in spread)]
+        models.add_row(each.name, *row, style="bold" if each is found.models[0] else "")
     console.print(models)
-    pairs = Table(padding=(0, 1))
-    headings = ("pair", "difference", "d", "better/worse", "t", "Wilcoxon", "permutation", "Holm")
-    for heading in headings:
-        pairs.add_column(heading, justify="left" if heading == "pair" else "right")
+    sizes = _table("difference", "mean", "95 % interval", "d", "better", "worse")
+    tests = _table("p", "t", "Wilcoxon", "permutation", "Holm")
     for pair in found.pairs:
-        gap = pair.gap
-        users = f"{gap.better:.1%}/{gap.worse:.1%}"
-        tests = (shown(each) for each in (gap.t, gap.wilcoxon, gap.permutation, pair.p))
-        name = f"{pair.first} - {pair.second}"
-        pairs.add_row(name, f"{gap.mean:+.4f}", f"{gap.effect:.3f}", users, *tests)
-    console.print(pairs)
+        name, gap = f"{pair.first} - {pair.second}", pair.gap
+        interval = f"{gap.low:+.4f} to {gap.high:+.4f}"
+        users = (f"{gap.better:.1%}", f"{gap.worse:.1%}")
+        sizes.add_row(name, f"{gap.mean:+.4f}", interval, f"{gap.effect:.3f}", *users)
+        tests.add_row(name, *map(shown, (gap.t, gap.wilcoxon, gap.permutation, pair.p)))
+    console.print(sizes)
+    console.print(tests)
     for pair in found.pairs:
         say(pair.sentence)
+
+
+def _table(first: str, *others: str) -> Table:
+    """A table whose first column breaks where it must, so that no figure is cut."""
+    from rich.table import Table
+
+    table = Table(padding=(0, 1) if console.width >= 100 else 0)
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

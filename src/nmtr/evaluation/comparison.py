@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -25,6 +26,11 @@ class Standing:
     high: float
     seeds: tuple[float, ...]
 
+    @property
+    def seed_sd(self) -> float:
+        """Standard deviation between the seeds' means; NaN for one seed."""
+        return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else math.nan
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -39,12 +45,12 @@ class Pair:
     def sentence(self) -> str:
         """Who beats whom, in words."""
         if self.p >= ALPHA:
-            return f"{self.first} and {self.second} cannot be told apart (p = {shown(self.p)})"
+            return f"{self.first} and {self.second} cannot be told apart (p {_sign(self.p)})"
         how_much = f"{self.gap.mean:+.4f}"
         if np.isfinite(self.gap.relative_low):
             low, high = self.gap.relative_low, self.gap.relative_high
             how_much = f"{self.gap.relative:.1%} ({low:.1%} to {high:.1%})"
-        return f"{self.first} beats {self.second} by {how_much}, p = {shown(self.p)}"
+        return f"{self.first} beats {self.second} by {how_much}, p {_sign(self.p)}"
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,13 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
     def to_json(self) -> dict[str, Any]:
-        pairs = [asdict(each) | {"sentence": each.sentence} for each in self.pairs]
-        return {
-            "users": self.users, "models": [asdict(each) for each in self.models], "pairs": pairs,
-        }  # fmt: skip
+        """What was found; null where there is no finite number."""
+        models = [_finite(asdict(each) | {"seed_sd": each.seed_sd}) for each in self.models]
+        pairs = [
+            asdict(each) | {"gap": _finite(asdict(each.gap)), "sentence": each.sentence}
+            for each in self.pairs
+        ]
+        return {"users": self.users, "models": models, "pairs": pairs}
 
 
 def compare(values: Mapping[str, Sequence[Vector]], *, against: str | None = None) -> Comparison:
@@ -87,3 +96,14 @@ def _standing(name: str, mean: Vector, runs: Sequence[Vector]) -> Standing:
 def shown(p: float) -> str:
     """A p-value as it is printed."""
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _sign(p: float) -> str:
+    return shown(p) if p < 0.001 else f"= {shown(p)}"
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    def known(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: known(each) for name, each in values.items()}

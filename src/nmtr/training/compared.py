@@ -6,7 +6,7 @@ each user before models are paired.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from nmtr.errors import UsageError
 from nmtr.evaluation.comparison import Comparison, compare
+from nmtr.evaluation.metrics import parse
 from nmtr.evaluation.report import BASELINES, SLICES, Result
 from nmtr.evaluation.vectors import load_vectors
 from nmtr.training.folder import CONFIG, open_report
@@ -24,13 +25,29 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Compared:
-    """What was compared, in words and figures."""
+    """What was compared, in words and figures.
+
+    runs: the folders behind each model, one for each seed; note: what else the runs may be compared
+    on, or why this is validation, where `ranked` was not asked for.
+    """
 
     ranked: str
     in_words: str
     metric: str
     part: str
+    runs: Mapping[str, tuple[str, ...]]
+    note: str
     comparison: Comparison
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A run: its folder, its settings, what it was ranked on, and which data trained it."""
+
+    path: Path
+    settings: Settings
+    ranked: frozenset[str]
+    fingerprint: str
 
 
 def compare_runs(
@@ -43,106 +60,132 @@ def compare_runs(
 ) -> Compared:
     """Compare runs, popularity and replay beside them.
 
-    ranked: a protocol whose test all runs were evaluated on, or `validation`; by default the first
-    protocol that all have, else validation. Raises UsageError where runs do not compare: other
-    data, other held-out users, nothing ranked alike, or no such metric, slice or model.
+    ranked: a protocol whose test all runs were evaluated on, or `validation`; by default such a
+    protocol, the runs' own first, else validation. against: a model, or one of the runs. Raises
+    UsageError where runs do not compare: one given twice, other data, other held-out users, nothing
+    ranked alike, or no such metric, slice or model.
     """
-    _same_data(paths)
-    ranked = ranked or _common(paths)
-    found = [_results(each, ranked) for each in paths]
-    report = open_report(paths[0], ranked) or {}
-    if ranked == VALIDATION:
-        _same_protocol(paths)
+    metric = parse(metric)
     if part not in SLICES:
         raise UsageError(f"unknown slice '{part}'; one of {', '.join(SLICES)}")
-    named = _named(paths, [each[0] for each in found])
-    memory = {name: [found[0][1][name]] for name in BASELINES if name in found[0][1]}
-    entries = {**memory, **named}
+    members = [_open(each) for each in paths]
+    _check_alike(members, "was trained on other data than", lambda each: each.fingerprint)
+    note = ""
+    if ranked is None:
+        ranked, note = _common(members)
+    if ranked == VALIDATION:
+        what = "was validated under another protocol than"
+        _check_alike(members, what, lambda each: each.settings.protocol)
+    groups = _by_model(members)
+    every = {each.path: _results(each, ranked) for each in members}
+    entries = {name: [every[paths[0]][name]] for name in BASELINES if name in every[paths[0]]}
+    for name, group in groups.items():
+        entries[name] = [every[each.path][each.settings.model] for each in group]
+    _check_users(members, [every[each.path][each.settings.model] for each in members], part)
+    names = {each.path.resolve(): name for name, group in groups.items() for each in group}
     if against and against not in entries:
-        raise UsageError(f"no model '{against}' to compare with; one of {', '.join(entries)}")
-    users = next(iter(entries.values()))[0].users.get(part, np.zeros(0, np.int64))
-    if not len(users):
-        raise UsageError(f"no held-out item is in slice {part}")
-    values = {}
-    for name, runs in entries.items():
-        for each in runs:
-            if metric not in each.values[part]:
-                known = ", ".join(each.values[part])
-                raise UsageError(f"no metric '{metric}'; one of {known}")
-            if not np.array_equal(each.users.get(part, users[:0]), users):
-                raise UsageError(f"{name} ranked other users than the rest; evaluate them alike")
-        values[name] = [each.values[part][metric] for each in runs]
-    words = str(report.get("in_words", ""))
-    return Compared(ranked, words, metric, part, compare(values, against=against))
+        if Path(against).resolve() not in names:
+            raise UsageError(f"no model '{against}' to compare with; one of {', '.join(entries)}")
+        against = names[Path(against).resolve()]
+    values = {name: [each.values[part][metric] for each in runs] for name, runs in entries.items()}
+    words = str((open_report(paths[0], ranked) or {}).get("in_words", ""))
+    runs = {name: tuple(str(each.path) for each in group) for name, group in groups.items()}
+    return Compared(ranked, words, metric, part, runs, note, compare(values, against=against))
 
 
-def _same_data(paths: Sequence[Path]) -> None:
-    prints = {}
-    for path in paths:
-        if not (path / CONFIG).exists():
-            raise UsageError(f"{path} is no run (it has no {CONFIG})")
-        prints[path] = read_settings(path / CONFIG)[1].get("fingerprint")
-    for path in paths[1:]:
-        if prints[path] != prints[paths[0]]:
-            raise UsageError(f"{path} was trained on other data than {paths[0]}")
+def _open(path: Path) -> _Member:
+    if not (path / CONFIG).exists():
+        raise UsageError(f"{path} is no run (it has no {CONFIG})")
+    settings, about = read_settings(path / CONFIG)
+    ranked = {file.stem.removeprefix("vectors-") for file in path.glob("vectors-*.npz")}
+    return _Member(path, settings, frozenset(ranked), str(about.get("fingerprint")))
 
 
-def _same_protocol(paths: Sequence[Path]) -> None:
-    chosen = {path: read_settings(path / CONFIG)[0].protocol for path in paths}
-    for path in paths[1:]:
-        if chosen[path] != chosen[paths[0]]:
+def _check_alike(members: Sequence[_Member], what: str, of: Callable[[_Member], str]) -> None:
+    """Raise UsageError unless every run has what the first has; `what` says how it differs."""
+    first = members[0]
+    for each in members[1:]:
+        if of(each) != of(first):
+            raise UsageError(f"{each.path} {what} {first.path} ({of(each)}, not {of(first)})")
+
+
+def _check_users(members: Sequence[_Member], results: Sequence[Result], part: str) -> None:
+    """Raise UsageError unless all runs ranked for the same users, and for any."""
+    users = [each.users.get(part, np.zeros(0, np.int64)) for each in results]
+    for member, each in zip(members[1:], users[1:], strict=True):
+        if not np.array_equal(each, users[0]):
             raise UsageError(
-                f"{paths[0]} was validated under {chosen[paths[0]]}, {path} under {chosen[path]}"
+                f"{member.path} and {members[0].path} were ranked for other users "
+                f"({len(each):,} and {len(users[0]):,}); evaluate them alike, and train with the "
+                "same validation_users"
             )
+    if not len(users[0]):
+        raise UsageError(f"no held-out item is in slice {part}")
 
 
-def _common(paths: Sequence[Path]) -> str:
-    """What all runs were ranked on: the test under a protocol, before validation."""
-    have = [
-        {file.stem.removeprefix("vectors-") for file in each.glob("vectors-*.npz")}
-        for each in paths
-    ]
-    common = sorted(set.intersection(*have), key=lambda each: (each == VALIDATION, each))
+def _common(members: Sequence[_Member]) -> tuple[str, str]:
+    """What all runs were ranked on, and what to say of that choice.
+
+    The test under a protocol comes before validation, and the protocol that trained them first.
+    """
+    common = frozenset.intersection(*(each.ranked for each in members))
     if not common:
         raise UsageError(
             "the runs have no ranking in common; give each `nmtr evaluate RUN --test --why REASON` "
             "under the same protocol"
         )
-    return common[0]
+    own = {each.settings.protocol for each in members}
+    chosen, *others = sorted(common, key=lambda each: (each == VALIDATION, each not in own, each))
+    if chosen != VALIDATION:
+        also = f"They may be compared on {', '.join(others)} too: --on." if others else ""
+        return chosen, also
+    return chosen, (
+        "This is validation: no protocol's test was read in all of them "
+        "(nmtr evaluate RUN --test --why REASON)."
+    )
 
 
-def _results(path: Path, ranked: str) -> tuple[Result, dict[str, Result]]:
-    file = path / f"vectors-{ranked}.npz"
-    if not file.exists():
+def _results(member: _Member, ranked: str) -> Mapping[str, Result]:
+    """The results that a run keeps, its model's among them."""
+    path, model = member.path, member.settings.model
+    if ranked not in member.ranked:
         advice = (
             "train it again, with a metric to select by"
             if ranked == VALIDATION
             else f"`nmtr evaluate {path} --test --protocol {ranked} --why REASON`"
         )
-        raise UsageError(f"{path} has no {file.name}; {advice}")
-    every = load_vectors(file)
-    model = read_settings(path / CONFIG)[0].model
-    if model not in every:
-        raise UsageError(f"{file} holds {', '.join(every)}, not {model}; evaluate the run again")
-    return every[model], every
-
-
-def _named(paths: Sequence[Path], results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Runs by model; by folder where one model stands there with other settings too."""
-    groups: list[tuple[Settings, list[int]]] = []
-    for at, path in enumerate(paths):
-        settings = read_settings(path / CONFIG)[0]
-        alike = replace(settings, training=replace(settings.training, seed=0))
-        for known, members in groups:
-            if known == alike:
-                members.append(at)
-                break
-        else:
-            groups.append((alike, [at]))
-    models = [settings.model for settings, _ in groups]
-    found: dict[str, list[Result]] = {}
-    for settings, members in groups:
-        alone = models.count(settings.model) == 1
-        name = settings.model if alone else str(paths[members[0]])
-        found[name] = [results[each] for each in members]
+        raise UsageError(f"{path} has no vectors-{ranked}.npz; {advice}")
+    found = load_vectors(path / f"vectors-{ranked}.npz")
+    if model not in found:
+        raise UsageError(
+            f"{path} keeps values of {', '.join(found)}, not of {model}; evaluate the run again"
+        )
     return found
+
+
+def _by_model(members: Sequence[_Member]) -> dict[str, list[_Member]]:
+    """Seeds of one model together, by its name; with a folder where settings differ otherwise too.
+
+    Raises UsageError where two runs have one seed, which would count the same evidence twice.
+    """
+    groups: list[tuple[Settings, list[_Member]]] = []
+    for member in members:
+        training = replace(member.settings.training, seed=0)
+        alike = replace(member.settings, training=training)
+        group = next((each for known, each in groups if known == alike), None)
+        if group is None:
+            groups.append((alike, group := []))
+        for each in group:
+            if each.settings.training.seed == member.settings.training.seed:
+                raise UsageError(
+                    f"{each.path} and {member.path} are one run twice, with the same settings and "
+                    "seed; give one of them"
+                )
+        group.append(member)
+    models = [settings.model for settings, _ in groups]
+    return {
+        settings.model
+        if models.count(settings.model) == 1
+        else f"{settings.model} ({group[0].path})": group
+        for settings, group in groups
+    }
