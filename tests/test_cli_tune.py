@@ -14,6 +14,7 @@ from nmtr.cli import run as nmtr
 from nmtr.cli import runs
 from nmtr.data.interactions import Interactions
 from nmtr.errors import UsageError
+from nmtr.training import presets
 
 Says = Callable[..., tuple[str, str]]
 FEW = ("--trials", "2", "--no-widen", "-s", "embedding=4", "-s", "epochs=1", "-s", "threads=1")

@@ -13,7 +13,9 @@ import nmtr
 
 HOME = Path(nmtr.__file__).parent
 ROOMS = ("data", "models", "evaluation", "training", "serving")
-BESIDE = {"experiments": ROOMS[:4]}  # on top of training; serving knows nothing of it, nor it of that
+BESIDE = {
+    "experiments": ROOMS[:4]
+}  # on top of training; serving knows nothing of it, nor it of that
 TOP = ("experiments", "estimator", "cli", "__main__", "presets")
 HELPERS = ("errors", "files", "options")
 FILES = sorted(HOME.rglob("*.py"))

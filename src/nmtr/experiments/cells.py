@@ -1,10 +1,10 @@
 """A cell: one training of one model on all or part of a data set, read on the test.
 
-    DIR/cells/NAME/             a run's folder (training/run.py), and when the test was read
-        report-PROTOCOL.json, vectors-PROTOCOL.npz
-        ranks-PROTOCOL.npz      of each held-out item: its rank, among how many
-        cell.json               what it was and what it cost; written last
-    DIR/data/NAME/              parts of the data set that cells train on
+DIR/cells/NAME/             a run's folder (training/run.py), and when the test was read
+    report-PROTOCOL.json, vectors-PROTOCOL.npz
+    ranks-PROTOCOL.npz      of each held-out item: its rank, among how many
+    cell.json               what it was and what it cost; written last
+DIR/data/NAME/              parts of the data set that cells train on
 """
 
 from __future__ import annotations
@@ -197,9 +197,7 @@ def _read(path: Path, run: Run, cell: Cell, data: Interactions, protocol: str) -
     evaluation = parts.evaluation
     among = data.n_items - evaluation.mask.lengths()[evaluation.truth.row_of_each()]
     with replace_file(path / f"ranks-{protocol}.npz") as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(
-            stream, ranks=place.astype(np.int32), candidates=among.astype(np.int32)
-        )
+        np.savez_compressed(stream, ranks=place.astype(np.int32), candidates=among.astype(np.int32))
     save_report(path, [result_of(place, parts, name=cell.row)], parts)
     return seconds
 

@@ -6,6 +6,7 @@ behaviours once with all and once with the target alone. Cells are shared betwee
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -133,7 +134,9 @@ def _table3(asked: Asked) -> list[Cell]:
 def sensitivities(asked: Asked) -> dict[str, dict[str, Any]]:
     """{name: options} of NMTR that are tried beside its settings."""
     levels = len(asked.data.behaviors)
-    found: dict[str, dict[str, Any]] = {f"cascade {each}": {"cascade": each} for each in CASCADE_KINDS}
+    found: dict[str, dict[str, Any]] = {
+        f"cascade {each}": {"cascade": each} for each in CASCADE_KINDS
+    }
     for r, name in enumerate(asked.data.behaviors):
         for weight in (0.25, 4.0):
             lambdas = tuple(weight if each == r else 1.0 for each in range(levels))
@@ -141,15 +144,20 @@ def sensitivities(asked: Asked) -> dict[str, dict[str, Any]]:
     return found
 
 
+def label_of(row: str, variation: str) -> str:
+    """The row that a variation of a model is kept as."""
+    return re.sub(r"[^\w.-]+", "-", f"{row}.{variation}")
+
+
 def _sensitivity(asked: Asked) -> list[Cell]:
     rows = [each for each in asked.rows if each.name == SENSITIVE]
     found: list[Cell] = []
     for row in rows:
+        found += _seeds(asked, row)
         for name, options in sensitivities(asked).items():
             for cell in _seeds(asked, row):
                 settings = override(cell.settings, options)
-                label = f"{row.name}.{name.replace(' ', '-')}"
-                found.append(replace(cell, row=label, settings=settings))
+                found.append(replace(cell, row=label_of(row.name, name), settings=settings))
     return found
 
 

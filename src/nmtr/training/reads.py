@@ -19,7 +19,9 @@ def default_log(path: Path) -> Path:
 
 def log_read(log: Path, words: Sequence[str], why: str) -> None:
     """Add a line: when, the words of the nmtr command that reads, and why."""
-    command, reason = (" ".join(text.split()).replace("|", "\\|") for text in (shlex.join(words), why))
+    command, reason = (
+        " ".join(text.split()).replace("|", "\\|") for text in (shlex.join(words), why)
+    )
     line = f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `nmtr {command}` | {reason} |\n"
     log.parent.mkdir(parents=True, exist_ok=True)
     if not log.exists():
