@@ -1,8 +1,9 @@
 """Each claim of the paper's prose: holds, does not, or cannot be told, with numbers.
 
 A claim that one thing is better than another holds where the paired permutation test says so at
-.05 and the sign is right, does not where the sign is wrong at .05, else it cannot be told. A claim
-of a size holds where the 95 % interval reaches it, does not where it ends below.
+.05 and the sign is right, does not where the sign is wrong at .05, else it cannot be told. One of
+several parts holds where all do, and does not where one does not. A claim of a size holds where what
+was measured is as large and its 95 % interval is above 0, does not where the interval ends below it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nmtr.evaluation.sampled import sampled_ranks
 from nmtr.experiments import plots
-from nmtr.experiments.documents import Block, Document, Table, Text
+from nmtr.experiments.documents import Block, Document, Table
 from nmtr.experiments.outcomes import Outcomes, cut
 
 NEGATIVES, SAMPLED_K = 99, 10
@@ -122,10 +122,10 @@ def _sampled(outcomes: Outcomes, out: Path) -> list[Block]:
         ]
         for row in by_full
     ]
-    plot = plots.against(
-        out, "sampled", {row: (full[row], sampled[row]) for row in by_full},
-        xlabel=f"HR@{SAMPLED_K}, all items", ylabel=f"HR@{SAMPLED_K} among {NEGATIVES} negatives",
-        caption=f"The same rankings, measured over all items and among {NEGATIVES} sampled ones.",
+    plot = plots.places(
+        out, "sampled", by_full, by_sampled, titles=("all items", f"{NEGATIVES} negatives"),
+        caption=f"Places by HR@{SAMPLED_K}, over all items and among {NEGATIVES} sampled ones; "
+        "orange falls, blue rises.",
     )  # fmt: skip
     table = Table(
         f"Sampled metrics mislead: HR@{SAMPLED_K} over all items and among {NEGATIVES} negatives",
@@ -135,13 +135,7 @@ def _sampled(outcomes: Outcomes, out: Path) -> list[Block]:
         "numbers are no estimate of the others, and need not order models alike (Krichene and "
         "Rendle, KDD 2020): compare with nothing that was measured over all items.",
     )
-    return [
-        Text(
-            f"A warning: {moved} of {len(full)} models change place when only {NEGATIVES} negatives are ranked."
-        ),
-        table,
-        plot,
-    ]
+    return [table, plot]
 
 
 def _lines(outcomes: Outcomes) -> list[dict[str, object]]:

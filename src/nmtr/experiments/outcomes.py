@@ -37,6 +37,7 @@ class Outcomes:
     cells: Sequence[Cell]
     _results: dict[tuple[str, str], Result | None] = field(default_factory=dict)
     _found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _values: dict[tuple[str, ...], Value | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for cell in self.cells:
@@ -100,6 +101,12 @@ class Outcomes:
         self, row: str, protocol: str, metric: str, *, part: str = "", slice_: str = "all"
     ) -> Value | None:
         """The row's value; None where there is none."""
+        key = row, protocol, metric, part, slice_
+        if key not in self._values:
+            self._values[key] = self._value(*key)
+        return self._values[key]
+
+    def _value(self, row: str, protocol: str, metric: str, part: str, slice_: str) -> Value | None:
         runs = self.vectors(row, protocol, metric, part=part, slice_=slice_)
         if not runs or not len(runs[0]):
             return None

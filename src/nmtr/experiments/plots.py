@@ -17,7 +17,7 @@ from nmtr.files import replace_file
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 11, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e6ea", "axes.axisbelow": True,
     "svg.hashsalt": "nmtr", "figure.facecolor": "white",
@@ -123,7 +123,7 @@ def lines(
     ylabel: str,
     caption: str,
 ) -> Plot:
-    """Curves {name: (x, y)}, each named at its end where there is room, else in a legend."""
+    """Curves {name: (x, y)} over whole numbers x."""
     styles = ("-", "--", ":")
     with axes(out, name, size=(10, 5.5)) as ax:
         for at, (row, (x, y)) in enumerate(curves.items()):
@@ -133,28 +133,26 @@ def lines(
             )  # fmt: skip
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return Plot(name, caption)
 
 
-def against(
-    out: Path,
-    name: str,
-    points: Mapping[str, tuple[float, float]],
-    *,
-    xlabel: str,
-    ylabel: str,
+def places(
+    out: Path, name: str, left: Sequence[str], right: Sequence[str], *, titles: tuple[str, str],
     caption: str,
-) -> Plot:
-    """Points {name: (x, y)} by two metrics; numbered, the numbers told beside."""
-    with axes(out, name, size=(9, 5.5)) as ax:
-        order = sorted(points, key=lambda each: -points[each][1])
-        for at, row in enumerate(order, 1):
-            x, y = points[row]
-            color, marker = COLORS[(at - 1) % 7], MARKERS[(at - 1) // 7 % 7]
-            ax.plot(x, y, marker, color=color, markersize=8, label=f"{at}  {row}", linestyle="none")
-            ax.annotate(str(at), (x, y), (6, 5), textcoords="offset points", fontsize=9)
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+) -> Plot:  # fmt: skip
+    """The same names in two orders, best on top, a line from each place to the other."""
+    with axes(out, name, size=(8.5, 1.2 + 0.3 * len(left))) as ax:
+        for at, row in enumerate(left):
+            other = right.index(row)
+            color = "#b6bcc4" if other == at else COLORS[1] if other > at else COLORS[0]
+            ax.plot([0, 1], [at, other], "o-", color=color, linewidth=1.8, markersize=5)
+            ax.text(-0.03, at, f"{row}  {at + 1}", ha="right", va="center")
+            ax.text(1.03, other, f"{other + 1}  {row}", ha="left", va="center")
+        for x, title in enumerate(titles):
+            ax.text(x, -1.1, title, ha="center", va="center", weight="bold")
+        ax.set_xlim(-0.45, 1.45)
+        ax.set_ylim(len(left) - 0.5, -1.6)
+        ax.axis("off")
     return Plot(name, caption)

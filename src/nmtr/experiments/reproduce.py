@@ -41,8 +41,8 @@ def cells_of(asked: Asked, targets: Sequence[str]) -> list[Cell]:
 def documents(out: Path, asked: Asked, targets: Sequence[str]) -> list[Document]:
     """Write every target's documents from the finished cells, and index.html of all of them."""
     made: list[Document] = []
+    outcomes = Outcomes(out, asked, cells_of(asked, targets))
     for target in targets:
-        outcomes = Outcomes(out, asked, plan(asked, target))
         made += [make(outcomes, out) for make in _makers(target)]
     for each in made:
         write(each, out)

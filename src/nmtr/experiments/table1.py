@@ -33,7 +33,7 @@ def table1(data: Interactions) -> Document:
     if not known:
         document.blocks.append(
             Text(
-                "These are not the paper's data, by their users and items: its numbers are left out."
+                "By their users and items these are not the paper's data: its numbers are left out."
             )
         )
     document.blocks += [Text(each) for each in (found.why, *(str(v) for v in found.verdicts))]

@@ -93,20 +93,16 @@ def _overview(outcomes: Outcomes, protocol: str) -> Table:
             for k in KS
         ]
         rows.append([row, group_of(row), *cells])
-    users = len(_first(outcomes, protocol))
+    first = outcomes.vectors(rows_of(outcomes, protocol)[0], protocol, SORTED_BY)[0]
+    users = len(first)
     return Table(
         f"{protocol}: HR/NDCG",
         ("model", "learns from", *(f"@{k}" for k in KS)),
         rows,
-        note=f"{protocol}: {WORDS.get(protocol, '')}; {users:,} users. Sorted by NDCG@100; the best "
-        "of each column is bold.",
+        note=f"{protocol}: {WORDS.get(protocol, '')}; {users:,} users. Sorted by NDCG@100; the "
+        "best of each column is bold.",
         left=2,
     )
-
-
-def _first(outcomes: Outcomes, protocol: str) -> object:
-    row = rows_of(outcomes, protocol)[0]
-    return outcomes.vectors(row, protocol, SORTED_BY)[0]
 
 
 def _plot(outcomes: Outcomes, protocol: str, out: Path) -> list[Block]:
@@ -157,7 +153,10 @@ def _at(outcomes: Outcomes, k: int) -> Table:
         ]
         for row in order
     ]
-    note = f"Mean (95 % interval); below, the paper's and ours minus it. Sorted by {protocols[0]} NDCG@{k}."
+    note = (
+        "Mean (95 % interval); below, the paper's and ours minus it. Sorted by "
+        f"{protocols[0]} NDCG@{k}."
+    )
     return Table(f"K = {k}", headings, rows, note=note)
 
 
