@@ -2,8 +2,9 @@
 
 A claim that one thing is better than another holds where the paired permutation test says so at
 .05 and the sign is right, does not where the sign is wrong at .05, else it cannot be told. One of
-several parts holds where all do, and does not where one does not. A claim of a size holds where what
-was measured is as large and its 95 % interval is above 0, does not where the interval ends below it.
+several parts holds where all do, and does not where one does not. A claim of a size holds where
+what was measured is as large and its 95 % interval is above 0, does not where the interval ends
+below it.
 """
 
 from __future__ import annotations
@@ -242,7 +243,10 @@ def _sparse(context: Context) -> Iterator[tuple[str, str, str]]:
     known = paper()["claims"]
     groups = groups_of(context.outcomes, context.protocol)
     for metric, name in (("hr@100", "sparse_hr"), ("ndcg@100", "sparse_ndcg")):
-        text = f"In the sparsest group NMTR-NeuMF is {known[name]:.2%} above the best baseline, {metric.upper()}"
+        text = (
+            f"In the sparsest group NMTR-NeuMF is {known[name]:.2%} above the best baseline, "
+            f"{metric.upper()}"
+        )
         values = {row: v for row in FIGURE2 if (v := context.vector(row, metric)) is not None}
         ours = values.pop("nmtr-neumf", None)
         if ours is None or not values:

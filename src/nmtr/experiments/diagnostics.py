@@ -89,8 +89,8 @@ def _cost(outcomes: Outcomes) -> Table:
             "parameters",
         ),
         rows,
-        note="Selection and final fit together, first seed; the peak is the whole process's, Python, "
-        f"torch and the data included. Measured on {'; '.join(sorted(machines))}; "
+        note="Selection and final fit together, first seed; the peak is the whole process's, "
+        f"Python, torch and the data included. Measured on {'; '.join(sorted(machines))}; "
         f"{outcomes.asked.threads} thread(s).",
     )
 

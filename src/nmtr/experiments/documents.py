@@ -93,17 +93,32 @@ def to_csv(data: Sequence[Mapping[str, Any]]) -> str:
 
 
 STYLE = """
-body{font:16px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#1b1f24;max-width:76rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-top:2.5rem}h2{font-size:1.15rem;margin-top:2rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #e3e6ea;white-space:nowrap;vertical-align:top}
-td.words{white-space:normal;min-width:14rem}th{border-bottom:2px solid #8a929c}.left{text-align:left}
-tbody tr:hover{background:#f3f6f9}strong{color:#0b5394}
-p.note,figcaption{color:#57606a;font-size:.86rem}figure{margin:1.5rem 0}svg{max-width:100%;height:auto}
+body{font:16px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#1b1f24;max-width:76rem;
+ margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin-top:2.5rem}
+h2{font-size:1.15rem;margin-top:2rem}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #e3e6ea;white-space:nowrap;
+ vertical-align:top}
+td.words{white-space:normal;min-width:14rem}
+th{border-bottom:2px solid #8a929c}
+th.left,td.left{text-align:left}
+tbody tr:hover{background:#f3f6f9}
+strong{color:#0b5394}
+p.note,figcaption{color:#57606a;font-size:.86rem}
+figure{margin:1.5rem 0}
+svg{max-width:100%;height:auto}
 nav a{margin-right:1rem}
-@media(prefers-color-scheme:dark){body{background:#14171a;color:#e2e6ea}th,td{border-color:#333a41}
-tbody tr:hover{background:#20262c}strong{color:#8cc4ff}p.note,figcaption{color:#9aa4ae}figure{background:#fff}
-figcaption{padding:.3rem;color:#333}a{color:#8cc4ff}}
+@media(prefers-color-scheme:dark){
+ body{background:#14171a;color:#e2e6ea}
+ th,td{border-color:#333a41}
+ tbody tr:hover{background:#20262c}
+ strong,a{color:#8cc4ff}
+ p.note{color:#9aa4ae}
+ figure{background:#fff}
+ figcaption{padding:.3rem;color:#333}
+}
 """
 
 
@@ -133,7 +148,8 @@ def _block(block: Block, out: Path) -> str:
         # Identifiers are of the whole page: two plots may not share one.
         svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{block.name}-", svg)
         caption = _inline(block.caption)
-        return f'<figure role="img" aria-label="{html.escape(block.caption)}">{svg}<figcaption>{caption}</figcaption></figure>'
+        label = html.escape(block.caption)
+        return f'<figure role="img" aria-label="{label}">{svg}<figcaption>{caption}</figcaption></figure>'
     head = "".join(_cell(each, at, block, "th") for at, each in enumerate(block.headings))
     rows = (
         "<tr>" + "".join(_cell(each, at, block, "td") for at, each in enumerate(row)) + "</tr>"
