@@ -35,7 +35,7 @@ def reproduce(
     data
         a prepared data set.
     out
-        folder of the cells and of what is written: TARGET.md, .csv, .html, plots, index.html.
+        folder of the cells and of what is written: TARGET.md, .csv, .html, plots; for all, index.html.
     only
         models to run, comma-separated; by default all.
     seeds
@@ -84,4 +84,5 @@ def reproduce(
     say(f"{len(cells) - waiting} of {len(cells)} cells are finished in {out / 'cells'}.")
     if waiting:
         say("The budget is spent; the same command goes on.")
-    say(f"Wrote {', '.join(f'{each.name}.md' for each in made)} and {out / 'index.html'}.")
+    page = "index.html" if target == "all" else f"{made[0].name}.html"
+    say(f"Wrote {', '.join(f'{each.name}.md' for each in made)}; to read: {out / page}")

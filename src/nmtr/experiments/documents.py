@@ -147,9 +147,9 @@ def _block(block: Block, out: Path) -> str:
         svg = drawn[drawn.index("<svg") :]
         # Identifiers are of the whole page: two plots may not share one.
         svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{block.name}-", svg)
-        caption = _inline(block.caption)
+        caption = f"<figcaption>{_inline(block.caption)}</figcaption>"
         label = html.escape(block.caption)
-        return f'<figure role="img" aria-label="{label}">{svg}<figcaption>{caption}</figcaption></figure>'
+        return f'<figure role="img" aria-label="{label}">{svg}{caption}</figure>'
     head = "".join(_cell(each, at, block, "th") for at, each in enumerate(block.headings))
     rows = (
         "<tr>" + "".join(_cell(each, at, block, "td") for at, each in enumerate(row)) + "</tr>"

@@ -39,14 +39,15 @@ def cells_of(asked: Asked, targets: Sequence[str]) -> list[Cell]:
 
 
 def documents(out: Path, asked: Asked, targets: Sequence[str]) -> list[Document]:
-    """Write every target's documents from the finished cells, and index.html of all of them."""
+    """Write the targets' documents from the finished cells; index.html where all are asked for."""
     made: list[Document] = []
     outcomes = Outcomes(out, asked, cells_of(asked, targets))
     for target in targets:
         made += [make(outcomes, out) for make in _makers(target)]
     for each in made:
         write(each, out)
-    write_text(out / "index.html", page(made, out))
+    if tuple(targets) == TARGETS:
+        write_text(out / "index.html", page(made, out))
     return made
 
 
