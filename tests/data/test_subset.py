@@ -24,8 +24,8 @@ def test_records_of_the_behaviours_kept_are_those_of_the_whole_log(prepared: Pre
     whole = data.records()
     for ours, theirs in zip(part.records().sets, (whole.sets[0], whole.sets[2]), strict=True):
         assert np.array_equal(ours.keys(), theirs.keys())
-    for ours, theirs in zip(held_out_pairs(part), held_out_pairs(data), strict=True):
-        assert np.array_equal(ours, theirs)
+    for mine, before in zip(held_out_pairs(part), held_out_pairs(data), strict=True):
+        assert np.array_equal(mine, before)
     assert part.fingerprint() != data.fingerprint()
 
 

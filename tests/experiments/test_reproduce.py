@@ -146,10 +146,8 @@ def test_a_cell_that_was_killed_goes_on_and_the_rest_stays(
     weights = (trained / "model.safetensors").read_bytes()
     (trained / "cell.json").unlink()  # killed while the test was read
     known = load_vectors(begun / "vectors-as-published.npz")["mc-bpr"]
-    for each in ("cell.json", "model.safetensors", "vectors-as-published.npz"):
-        (begun / each).unlink()  # killed in training, before a checkpoint
-    for each in [*begun.glob("report-*"), *begun.glob("*.npz")]:
-        each.unlink()
+    for each in [*begun.glob("*.json"), *begun.glob("*.npz"), begun / "model.safetensors"]:
+        each.unlink()  # killed in training, before a checkpoint
     assert nmtr(words(data, out, target="figure2")) == 0
     assert nmtr(words(data, out, target="sensitivity")) == 0
     assert (trained / "model.safetensors").read_bytes() == weights

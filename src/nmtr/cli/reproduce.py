@@ -35,7 +35,7 @@ def reproduce(
     data
         a prepared data set.
     out
-        folder of the cells and of what is written: TARGET.md, .csv, .html, plots; for all, index.html.
+        folder of the cells and of what is written: TARGET.md, .csv, .html and plots, index.html.
     only
         models to run, comma-separated; by default all.
     seeds
