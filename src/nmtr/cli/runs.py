@@ -35,8 +35,9 @@ def train(
     out
         folder of the run.
     model
-        nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
-        behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay;
+        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level); of the target alone: bpr,
+        gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory:
+        popularity, replay;
         linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.

@@ -20,7 +20,7 @@ from nmtr.experiments.documents import Document, Table, Text
 from nmtr.experiments.figure2 import METRICS, falls, groups_of, per_user
 from nmtr.experiments.outcomes import Outcomes, signed
 from nmtr.experiments.paper import paper
-from nmtr.experiments.plan import CASCADES, FIGURE2, PAPERS
+from nmtr.experiments.plan import CASCADES, FIGURE2, PAPERS, SENSITIVE, STAGED, label_of
 from nmtr.experiments.table2 import preface
 from nmtr.experiments.table3 import Part, parts_of, vectors
 
@@ -107,7 +107,14 @@ def together(found: list[tuple[str, str]]) -> tuple[str, str]:
 
 def _joint(context: Context) -> Iterator[tuple[str, str, str]]:
     text = "Joint training is better than training level by level (III.D)"
-    yield text, UNKNOWN, "staged training is not offered by NMTR"
+    staged = label_of(SENSITIVE, STAGED)
+    found = [
+        _better(
+            context.vector(SENSITIVE, m), context.vector(staged, m), f"{SENSITIVE}, {m.upper()}"
+        )
+        for m in METRICS
+    ]
+    yield text, *together(found)
 
 
 def _beats_all(context: Context) -> Iterator[tuple[str, str, str]]:

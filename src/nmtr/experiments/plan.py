@@ -46,7 +46,7 @@ PAPERS = tuple(each.name for each in ROWS if each.group in (NMTR, SEVERAL, ONE))
 FIGURE2 = ("neumf", "mc-neumf", "cmf", "mc-bpr", "nmtr-neumf")
 TARGETS = ("table1", "table2", "table3", "figure2", "sensitivity", "claims")
 CASCADE_KINDS = ("probability", "logit", "none")
-SENSITIVE = "nmtr-gmf"
+SENSITIVE, STAGED = "nmtr-gmf", "staged"
 QUICK = {"epochs": 2, "batch_size": 1024, "patience": 2, "validation_users": 200}
 
 
@@ -158,7 +158,18 @@ def _sensitivity(asked: Asked) -> list[Cell]:
             for cell in _seeds(asked, row):
                 settings = override(cell.settings, options)
                 found.append(replace(cell, row=label_of(row.name, name), settings=settings))
+        found += [staged(asked, cell) for cell in _seeds(asked, row)]
     return found
+
+
+def staged(asked: Asked, cell: Cell) -> Cell:
+    """A cell of NMTR trained level by level, each for as many epochs as the joint one at most."""
+    training = cell.settings.training
+    options = {name: each for name, each in cell.settings.options.items() if name != "lambdas"}
+    options |= {"unit": cell.row.removeprefix("nmtr-"), "stage_epochs": training.epochs}
+    training = replace(training, epochs=training.epochs * len(asked.data.behaviors))
+    settings = replace(cell.settings, model="nmtr-staged", options=options, training=training)
+    return replace(cell, row=label_of(cell.row, STAGED), settings=settings)
 
 
 def _seeds(asked: Asked, row: Row, protocol: str = "") -> list[Cell]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from nmtr.evaluation.significance import difference, seed_mean
 from nmtr.experiments.documents import Document, Table, Text
 from nmtr.experiments.outcomes import Outcomes, cut, signed
-from nmtr.experiments.plan import SENSITIVE, label_of, sensitivities
+from nmtr.experiments.plan import SENSITIVE, STAGED, label_of, sensitivities
 from nmtr.experiments.table2 import preface
 
 METRICS = ("hr@100", "ndcg@100")
@@ -21,7 +21,7 @@ def sensitivity(outcomes: Outcomes, out: Path) -> Document:
         if protocol == "leak-free":
             continue
         rows = []
-        for name in sensitivities(outcomes.asked):
+        for name in (*sensitivities(outcomes.asked), STAGED):
             row, cells = label_of(SENSITIVE, name), []
             for metric in METRICS:
                 value = outcomes.value(row, protocol, metric)
@@ -46,7 +46,8 @@ def sensitivity(outcomes: Outcomes, out: Path) -> Document:
         headings = ("variation", "HR@100", "minus as given", "NDCG@100", "minus as given")
         note = (
             f"Everything else as {SENSITIVE}'s settings say, whose cascade and lambdas were not "
-            "searched again for each variation."
+            "searched again for each variation. staged: level by level, each for as many epochs as "
+            "the joint training has at most."
         )
         if rows:
             document.blocks.append(Table(f"{protocol}: variations", headings, rows, note))
