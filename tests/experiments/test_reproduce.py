@@ -20,9 +20,12 @@ from nmtr.data.events import ReadOptions, read_events
 from nmtr.data.interactions import Interactions, load
 from nmtr.data.prepare import prepare
 from nmtr.data.split import split
+from nmtr.evaluation.groups import Group
 from nmtr.evaluation.vectors import load_vectors
 from nmtr.experiments.cells import Cell, run_cell, split_for
 from nmtr.experiments.claims import FAILS, HOLDS, UNKNOWN, size_verdict, together, verdict_of
+from nmtr.experiments.figure2 import falls
+from nmtr.experiments.outcomes import Outcomes, value_of
 from nmtr.experiments.plan import Asked, plan
 from nmtr.training.settings import Settings
 
@@ -243,3 +246,33 @@ def test_verdicts() -> None:
     assert together([(HOLDS, "a"), (HOLDS, "b")]) == (HOLDS, "a; b")
     assert together([(HOLDS, "a"), (FAILS, "b")])[0] == FAILS
     assert together([(HOLDS, "a"), (UNKNOWN, "b")])[0] == UNKNOWN
+
+
+def test_intervals_of_averaged_seeds_agree_with_those_of_the_reports() -> None:
+    rng = np.random.default_rng(3)
+    run = (rng.random(2000) < 0.3).astype(np.float64)
+    one, two = value_of([run]), value_of([run, run])
+    assert two.mean == one.mean == run.mean()
+    assert two.seeds == (one.mean, one.mean)
+    assert (two.low, two.high) == pytest.approx((one.low, one.high), abs=0.003)
+    assert one.high - one.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 2000), rel=0.1)
+
+
+def test_falls_from_the_last_group_to_the_first() -> None:
+    values = np.concatenate([np.full(50, 0.2), np.full(70, 0.5)])
+    groups = [Group(1, 1, np.arange(50)), Group(2, 9, np.arange(50, 120))]
+    found = falls({"a": values, "b": np.ones(120)}, groups, resamples=20)
+    assert found["a"] == pytest.approx(np.full(21, 0.6))
+    assert found["b"] == pytest.approx(np.zeros(21))
+
+
+def test_a_damaged_paired_test_is_made_again(made: Path, data: Interactions) -> None:
+    outcomes = Outcomes(made, Asked(data), [])
+    a, b = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.0])
+    before = set((made / "paired").iterdir())
+    gap = outcomes.difference(a, b)
+    (file,) = set((made / "paired").iterdir()) - before
+    assert outcomes.difference(a, b) == gap
+    file.write_text("{")
+    assert outcomes.difference(a, b) == gap
+    assert gap.mean == 0.5

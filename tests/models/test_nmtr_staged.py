@@ -52,8 +52,8 @@ def test_the_first_stage_moves_nothing_of_the_levels_above() -> None:
         moved = any(bool(each.grad.any()) for each in unit.parameters() if each.grad is not None)
         assert moved == (r == 0)
     assert model.bias.grad is not None
-    moved = model.bias.grad.to_dense().abs().sum(0) > 0
-    assert moved.tolist() == [True, False, False]
+    columns = model.bias.grad.to_dense().abs().sum(0) > 0
+    assert columns.tolist() == [True, False, False]
 
 
 def test_only_an_epoch_of_the_last_stage_is_chosen(prepared: Callable[..., Interactions]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmtr.evaluation.significance import Difference, Vector, difference, holm, seed_mean
+from nmtr.evaluation.significance import Difference, Vector, holm, seed_mean
 from nmtr.experiments.documents import Document, Table, Text
 from nmtr.experiments.figure2 import METRICS, falls, groups_of, per_user
 from nmtr.experiments.outcomes import Outcomes, signed
@@ -49,6 +49,13 @@ class Context:
     def part(self, row: str, part: Part, metric: str) -> Vector | None:
         runs = vectors(self.outcomes, row, part, self.protocol, metric)
         return seed_mean(runs) if runs else None
+
+    def better(self, a: Vector | None, b: Vector | None, name: str) -> tuple[str, str]:
+        """Verdict and numbers of the claim that a is better than b."""
+        if a is None or b is None:
+            return UNKNOWN, f"{name}: not trained"
+        gap = self.outcomes.difference(a, b)
+        return verdict_of(gap.permutation, gap.mean), f"{name} {told(gap)}"
 
 
 Claim = Callable[[Context], Iterator[tuple[str, str, str]]]  # claim, verdict, numbers
@@ -90,14 +97,6 @@ def told(gap: Difference) -> str:
     return f"{signed(gap.mean)}{relative}, p = {gap.permutation:.4f}"
 
 
-def _better(a: Vector | None, b: Vector | None, name: str) -> tuple[str, str]:
-    """Verdict and numbers of the claim that a is better than b."""
-    if a is None or b is None:
-        return UNKNOWN, f"{name}: not trained"
-    gap = difference(a, b)
-    return verdict_of(gap.permutation, gap.mean), f"{name} {told(gap)}"
-
-
 def together(found: list[tuple[str, str]]) -> tuple[str, str]:
     """Several parts of one claim: it holds where all do, and fails where one does."""
     verdicts = {verdict for verdict, _ in found}
@@ -109,7 +108,7 @@ def _joint(context: Context) -> Iterator[tuple[str, str, str]]:
     text = "Joint training is better than training level by level (III.D)"
     staged = label_of(SENSITIVE, STAGED)
     found = [
-        _better(
+        context.better(
             context.vector(SENSITIVE, m), context.vector(staged, m), f"{SENSITIVE}, {m.upper()}"
         )
         for m in METRICS
@@ -125,7 +124,7 @@ def _beats_all(context: Context) -> Iterator[tuple[str, str, str]]:
         pairs = [(ours, other) for ours in CASCADES for other in others]
         values = [(context.vector(a, metric), context.vector(b, metric)) for a, b in pairs]
         gaps = [
-            (a, b, difference(x, y))
+            (a, b, context.outcomes.difference(x, y))
             for (a, b), (x, y) in zip(pairs, values, strict=True)
             if x is not None and y is not None
         ]
@@ -154,7 +153,7 @@ def _sizes(context: Context) -> Iterator[tuple[str, str, str]]:
         if a is None or b is None:
             yield text, UNKNOWN, "not trained"
             continue
-        gap = difference(a, b)
+        gap = context.outcomes.difference(a, b)
         yield (
             text,
             size_verdict(gap.relative, gap.relative_low, gap.relative_high, known[name]),
@@ -174,7 +173,9 @@ def size_verdict(value: float, low: float, high: float, claimed: float) -> str:
 def _units(context: Context) -> Iterator[tuple[str, str, str]]:
     text = "NMTR-GMF and NMTR-NeuMF are better than NMTR-MLP"
     found = [
-        _better(context.vector(each, m), context.vector("nmtr-mlp", m), f"{each}, {m.upper()}")
+        context.better(
+            context.vector(each, m), context.vector("nmtr-mlp", m), f"{each}, {m.upper()}"
+        )
         for each in ("nmtr-gmf", "nmtr-neumf")
         for m in METRICS
     ]
@@ -189,7 +190,7 @@ def _parts(context: Context) -> Iterator[tuple[str, str, str]]:
     lower, upper, target = behaviors
     text = f"{lower} helps more than {upper}, beside {target}"
     found = [
-        _better(
+        context.better(
             context.part(row, parts["lower"], m),
             context.part(row, parts["upper"], m),
             f"{row}, {m.upper()}",
@@ -214,7 +215,7 @@ def _halves(context: Context) -> Iterator[tuple[str, str, str]]:
         (f"50 % of {lower} is worse than all of it", parts["lower"], parts["half of lower"]),
     ):
         found = [
-            _better(
+            context.better(
                 context.part(row, a, m),
                 context.part(row, b, m),
                 f"{row}, {m.upper()}, {a.title} - {b.title}",
@@ -261,9 +262,9 @@ def _sparse(context: Context) -> Iterator[tuple[str, str, str]]:
             continue
         rows = groups[0].rows
         best = max(values, key=lambda each: float(values[each][rows].mean()))
-        gap = difference(ours[rows], values[best][rows])
+        gap = context.outcomes.difference(ours[rows], values[best][rows])
         last = groups[-1].rows
-        dense = difference(ours[last], values[best][last])
+        dense = context.outcomes.difference(ours[last], values[best][last])
         verdict = size_verdict(gap.relative, gap.relative_low, gap.relative_high, known[name])
         yield text, verdict, f"over {best} {told(gap)}; in the densest group {told(dense)}"
 
@@ -275,7 +276,7 @@ def _new(context: Context) -> Iterator[tuple[str, str, str]]:
     for metric in METRICS:
         text = f"All behaviours are better than {alone.title}, {metric.upper()}"
         found = [
-            _better(context.vector(row, metric), context.part(row, alone, metric), row)
+            context.better(context.vector(row, metric), context.part(row, alone, metric), row)
             for row in CASCADES
         ]
         yield text, *together(found)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nmtr.evaluation.report import Result, interval
-from nmtr.evaluation.significance import Vector, seed_mean
+from nmtr.evaluation.report import RESAMPLES, Result, interval
+from nmtr.evaluation.significance import Difference, Vector, difference, seed_mean
 from nmtr.evaluation.vectors import load_vectors
 from nmtr.experiments.cells import Cell, open_cell
 from nmtr.experiments.plan import Asked
+from nmtr.files import write_text
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,20 @@ class Outcomes:
         runs = self.vectors(row, protocol, metric, part=part, slice_=slice_)
         if not runs or not len(runs[0]):
             return None
-        found = interval(seed_mean(runs))
-        seeds = tuple(float(each.mean()) for each in runs)
-        return Value(found["mean"], found["low"], found["high"], seeds)
+        return value_of(runs)
+
+    def difference(self, a: Vector, b: Vector) -> Difference:
+        """Paired tests of a and b, (U,) each; kept under OUT/paired, as they take a second each."""
+        key = blake2b(a.tobytes() + b"-" + b.tobytes(), digest_size=12).hexdigest()
+        file = self.out / "paired" / f"{key}.json"
+        if file.exists():
+            try:
+                return Difference(**json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                file.unlink()  # of another version, or damaged: made again
+        found = difference(a, b)
+        write_text(file, json.dumps(asdict(found)) + "\n")
+        return found
 
     def protocols(self) -> tuple[str, ...]:
         """The protocols that anything was read under, in order."""
@@ -137,6 +151,27 @@ class Outcomes:
             return None
         with np.load(file, allow_pickle=False) as found:
             return {name: found[name].astype(np.int64) for name in found.files}
+
+
+def value_of(runs: Sequence[Vector]) -> Value:
+    """The mean of runs (U,) each, averaged for each user first, and its interval."""
+    seeds = tuple(float(each.mean()) for each in runs)
+    if len(runs) == 1:
+        found = interval(runs[0])
+        return Value(found["mean"], found["low"], found["high"], seeds)
+    # Averages have too many distinct values for interval(), which resamples values, not users.
+    mean = seed_mean(runs)
+    weights = _weights(len(mean))
+    low, high = np.percentile(weights @ mean.astype(np.float32) / weights.sum(1), [2.5, 97.5])
+    return Value(float(mean.mean()), float(low), float(high), seeds)
+
+
+@lru_cache(maxsize=6)
+def _weights(users: int) -> npt.NDArray[np.float32]:
+    """(resamples, U) how often each user is drawn."""
+    drawn = np.random.default_rng(0).poisson(1, (RESAMPLES, users)).astype(np.float32)
+    found: npt.NDArray[np.float32] = drawn[drawn.sum(1) > 0]
+    return found
 
 
 def cut(value: float) -> str:

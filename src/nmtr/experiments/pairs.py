@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nmtr.evaluation.comparison import ALPHA, Pair, compare, shown
+from nmtr.evaluation.comparison import ALPHA, Pair, shown
+from nmtr.evaluation.significance import holm, seed_mean
 from nmtr.experiments.documents import Document, Table
 from nmtr.experiments.outcomes import Outcomes, signed
 from nmtr.experiments.plan import CASCADES
@@ -12,10 +13,18 @@ from nmtr.experiments.table2 import bold, rows_of
 def pairs_of(outcomes: Outcomes, protocol: str, ours: str, metric: str) -> list[Pair]:
     """A row of ours against all others but ours, corrected by Holm over these."""
     others = [each for each in rows_of(outcomes, protocol) if each not in CASCADES]
-    values = {row: outcomes.vectors(row, protocol, metric) for row in (ours, *others)}
-    if not others or not values[ours]:
+    runs = outcomes.vectors(ours, protocol, metric)
+    if not runs:
         return []
-    return list(compare(values, against=ours).pairs)
+    own = seed_mean(runs)
+    names, gaps = [], []
+    for other in others:
+        theirs = seed_mean(outcomes.vectors(other, protocol, metric))
+        ahead = own.mean() >= theirs.mean()
+        names.append((ours, other) if ahead else (other, ours))
+        gaps.append(outcomes.difference(*((own, theirs) if ahead else (theirs, own))))
+    corrected = holm([each.permutation for each in gaps])
+    return [Pair(*each, gap, p) for each, gap, p in zip(names, gaps, corrected, strict=True)]
 
 
 def document(outcomes: Outcomes, metrics: tuple[str, ...] = ("ndcg@100", "hr@100")) -> Document:

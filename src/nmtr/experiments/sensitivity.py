@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmtr.evaluation.significance import difference, seed_mean
+from nmtr.evaluation.significance import seed_mean
 from nmtr.experiments.documents import Document, Table, Text
 from nmtr.experiments.outcomes import Outcomes, cut, signed
 from nmtr.experiments.plan import SENSITIVE, STAGED, label_of, sensitivities
@@ -35,7 +35,7 @@ def sensitivity(outcomes: Outcomes, out: Path) -> Document:
                 }  # fmt: skip
                 if base:
                     runs = outcomes.vectors(row, protocol, metric)
-                    gap = difference(seed_mean(runs), seed_mean(base))
+                    gap = outcomes.difference(seed_mean(runs), seed_mean(base))
                     cells.append(f"{signed(gap.mean)} ({signed(gap.low)} to {signed(gap.high)})")
                     line |= {"difference": gap.mean, "p": gap.permutation}
                 else:

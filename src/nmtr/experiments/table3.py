@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtr.evaluation.report import interval
-from nmtr.evaluation.significance import Vector, seed_mean
+from nmtr.evaluation.significance import Vector
 from nmtr.experiments import paper
 from nmtr.experiments.cells import Cell
 from nmtr.experiments.documents import Document, Table, Text
-from nmtr.experiments.outcomes import Outcomes, Value, cut
+from nmtr.experiments.outcomes import Outcomes, cut, value_of
 from nmtr.experiments.plan import NMTR, ROWS
 from nmtr.experiments.table2 import cell_text, preface
 from nmtr.training.settings import Settings
@@ -69,12 +68,6 @@ def table3(outcomes: Outcomes, out: Path) -> Document:
     return document
 
 
-def _value(runs: list[Vector]) -> Value:
-    found = interval(seed_mean(runs))
-    means = tuple(float(each.mean()) for each in runs)
-    return Value(found["mean"], found["low"], found["high"], means)
-
-
 def _reference(
     outcomes: Outcomes, row: str, part: Part, protocol: str, metric: str
 ) -> float | None:
@@ -92,7 +85,7 @@ def _table(outcomes: Outcomes, protocol: str) -> Table:
     for row in (each.name for each in ROWS if each.group == NMTR):
         for metric in METRICS:
             values = {
-                part.title: _value(runs)
+                part.title: value_of(runs)
                 for part in parts
                 if (runs := vectors(outcomes, row, part, protocol, metric))
             }
@@ -123,7 +116,7 @@ def _data(outcomes: Outcomes, protocol: str) -> list[dict[str, object]]:
                 runs = vectors(outcomes, row, part, protocol, metric)
                 if not runs:
                     continue
-                value = _value(runs)
+                value = value_of(runs)
                 found.append(
                     {
                         "model": row,
