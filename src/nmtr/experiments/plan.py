@@ -132,14 +132,16 @@ def _table3(asked: Asked) -> list[Cell]:
 
 
 def sensitivities(asked: Asked) -> dict[str, dict[str, Any]]:
-    """{name: options} of NMTR that are tried beside its settings."""
-    levels = len(asked.data.behaviors)
-    found: dict[str, dict[str, Any]] = {
-        f"cascade {each}": {"cascade": each} for each in CASCADE_KINDS
-    }
+    """{name: options} of NMTR that are tried beside its settings; what these already are is not."""
+    row = next(each for each in ROWS if each.name == SENSITIVE)
+    own = settings_of(asked, row, asked.protocol)[0].options.get("cascade", CASCADE_KINDS[0])
+    kinds = [each for each in CASCADE_KINDS if each != own]
+    found: dict[str, dict[str, Any]] = {f"cascade {each}": {"cascade": each} for each in kinds}
     for r, name in enumerate(asked.data.behaviors):
         for weight in (0.25, 4.0):
-            lambdas = tuple(weight if each == r else 1.0 for each in range(levels))
+            lambdas = tuple(
+                weight if each == r else 1.0 for each in range(len(asked.data.behaviors))
+            )
             found[f"lambda of {name} x {weight:g}"] = {"lambdas": lambdas}
     return found
 
