@@ -73,7 +73,7 @@ def ranking(
         ax.set_yticks(range(len(order)), order)
         ax.set_xlabel(label)
         ax.grid(visible=False, axis="y")
-        ax.margins(y=0.02)
+        ax.set_ylim(-0.6, len(order) - 0.4)
         ax.plot([], [], "o-", color=COLORS[0], label="NMTR, 95 % interval")
         ax.plot([], [], "o-", color="#6b7280", label="others")
         if papers:
