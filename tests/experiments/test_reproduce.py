@@ -31,6 +31,8 @@ from nmtr.experiments.figure2 import falls
 from nmtr.experiments.outcomes import Outcomes, value_of
 from nmtr.experiments.plan import Asked, plan
 from nmtr.experiments.table2 import table2
+from nmtr.models import make
+from nmtr.models.base import Shape
 from nmtr.training.settings import Settings
 
 BEHAVIORS = ("view", "cart", "buy")
@@ -276,6 +278,19 @@ def test_cells_are_shared_between_targets_and_their_names_are_their_own(data: In
         assert {each.name for each in cells[target]} <= set(names)
     assert sum(each.row == "ease" for each in cells["table2"]) == 1  # no chance in it
     assert sum(each.row == "bpr" for each in cells["table2"]) == 2
+
+
+def test_every_cell_s_settings_make_its_model_presets_included(data: Interactions) -> None:
+    cells = plan(Asked(data, "beibei"), "claims")
+    assert {each.source for each in cells if each.row == "ease"} == {
+        "preset beibei/as-published/ease"
+    }
+    for cell in cells:
+        behaviors = cell.behaviors or BEHAVIORS
+        settings = cell.fitted(BEHAVIORS)
+        assert len(settings.training.negatives) in (1, len(behaviors))
+        model = make(settings.model, settings.options, Shape(4, 5, behaviors))
+        assert not model.trained or settings.training.epochs > model.warm_up
 
 
 def test_verdicts() -> None:
