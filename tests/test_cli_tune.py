@@ -14,6 +14,7 @@ from nmtr.cli import run as nmtr
 from nmtr.cli import runs
 from nmtr.data.interactions import Interactions
 from nmtr.errors import UsageError
+from nmtr.training import presets
 
 Says = Callable[..., tuple[str, str]]
 FEW = ("--trials", "2", "--no-widen", "-s", "embedding=4", "-s", "epochs=1", "-s", "threads=1")
@@ -50,21 +51,22 @@ def test_a_study_is_shown_with_its_winner_and_what_comes_next(
     assert "going on with it" in err
     assert "trial " not in err  # none was made again
 
-    presets = tmp_path / "presets"
-    (presets / "shop" / "time").mkdir(parents=True)
-    shutil.copy(study / "best.toml", presets / "shop" / "time" / "nmtr-gmf.toml")
-    monkeypatch.setattr(runs, "PRESETS", presets)
+    folder = tmp_path / "presets"
+    (folder / "shop" / "time").mkdir(parents=True)
+    shutil.copy(study / "best.toml", folder / "shop" / "time" / "nmtr-gmf.toml")
+    monkeypatch.setattr(presets, "PRESETS", folder)
     says("train", timed.path, "--preset", "shop/time/nmtr-gmf", "--out", tmp_path / "run")
     _, err = says("train", timed.path, "--preset", "shop", "--out", tmp_path / "no", code=2)
     assert "unknown preset 'shop'; one of shop/time/nmtr-gmf" in err
 
 
 def test_every_preset_is_settings_that_can_be_read() -> None:
-    assert "paper" in runs.presets()
-    for name in runs.presets():
+    assert "paper" in presets.presets()
+    for name in presets.presets():
         settings, place = runs.find_settings(name, None)
         assert place is None
-        assert name == "paper" or name.rsplit("/", 2)[1:] == [settings.protocol, settings.model]
+        parts = name.removesuffix("-target").rsplit("/", 2)[1:]
+        assert name == "paper" or parts == [settings.protocol, settings.model]
     with pytest.raises(UsageError, match="unknown preset"):
         runs.find_settings("../pyproject", None)
 

@@ -13,6 +13,9 @@ import nmtr
 
 HOME = Path(nmtr.__file__).parent
 ROOMS = ("data", "models", "evaluation", "training", "serving")
+BESIDE = {
+    "experiments": ROOMS[:4]
+}  # on top of training; serving knows nothing of it, nor it of that
 TOP = ("experiments", "estimator", "cli", "__main__", "presets")
 HELPERS = ("errors", "files", "options")
 FILES = sorted(HOME.rglob("*.py"))
@@ -46,6 +49,8 @@ def allowed(room: str) -> set[str]:
         return {"", *HELPERS}
     if room in ROOMS:
         return {"", *HELPERS, *ROOMS[: ROOMS.index(room) + 1]}
+    if room in BESIDE:
+        return {"", *HELPERS, *BESIDE[room], room}
     return {"", *HELPERS, *ROOMS, *TOP}
 
 

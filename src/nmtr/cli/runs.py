@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,8 +35,9 @@ def train(
     out
         folder of the run.
     model
-        nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
-        behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay;
+        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level); of the target alone: bpr,
+        gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory:
+        popularity, replay;
         linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
@@ -68,18 +67,10 @@ def train(
     say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
 
 
-PRESETS = Path(__file__).parent.parent / "presets"
-
-
-def presets() -> dict[str, Path]:
-    """The settings that come with nmtr: `paper`, and DATA_SET/PROTOCOL/MODEL where tuned."""
-    files = sorted(PRESETS.rglob("*.toml"))
-    return {each.relative_to(PRESETS).with_suffix("").as_posix(): each for each in files}
-
-
 def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
     """Settings from a preset or a file, and the data set that the file names, if it does."""
     from nmtr.errors import UsageError
+    from nmtr.training.presets import presets
     from nmtr.training.settings import Settings, read_settings
 
     if preset and config:
@@ -166,10 +157,12 @@ def _say_who_leads(report: dict[str, Any], model: str) -> None:
 def _read_test(
     opened: Run, path: Path, protocol: str | None, why: str, reads: Path | None
 ) -> dict[str, Any]:
+    from nmtr import cli
     from nmtr.data.split import PROTOCOLS, split
     from nmtr.errors import UsageError
     from nmtr.evaluation.report import baselines, evaluate
     from nmtr.training.folder import save_report
+    from nmtr.training.reads import default_log, log_read
 
     trained = opened.settings.protocol
     chosen = protocol or trained
@@ -180,7 +173,7 @@ def _read_test(
             f"this run was trained for {trained}, whose training records are not those of "
             f"{chosen}; train one with --protocol {chosen}"
         )
-    _log_read(reads or _default_reads(path), why)
+    log_read(reads or default_log(path), cli.given, why)
     parts = split(opened.data, chosen)
     with bar("rank") as progress:
         own = evaluate(opened.model, parts, name=opened.settings.model, progress=progress)
@@ -227,23 +220,3 @@ def _selection(file: Path) -> list[dict[str, Any]]:
         return [each for each in lines if each["phase"] == "selection"]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{file} cannot be read ({error}); train again") from error
-
-
-def _default_reads(path: Path) -> Path:
-    shared = Path("experiments")
-    return (shared if shared.is_dir() else path) / "TEST_READS.md"
-
-
-def _log_read(log: Path, why: str) -> None:
-    """One line for each read of the test, written before it is read."""
-    from nmtr import cli
-
-    command, reason = (
-        " ".join(text.split()).replace("|", "\\|") for text in (shlex.join(cli.given), why)
-    )
-    line = f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | `nmtr {command}` | {reason} |\n"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if not log.exists():
-        log.write_text("# Reads of the test\n\n| when (UTC) | command | why |\n|---|---|---|\n")
-    with log.open("a") as stream:
-        stream.write(line)

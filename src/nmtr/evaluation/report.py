@@ -48,8 +48,12 @@ class Result:
 
 def evaluate(model: Model, split: Split, *, name: str, progress: Progress | None = None) -> Result:
     """Rank every item for every user of the split, exactly."""
+    return result_of(ranks(model, split.evaluation, progress=progress), split, name=name)
+
+
+def result_of(place: npt.NDArray[np.int64], split: Split, *, name: str) -> Result:
+    """Metrics by slice from the rank of each held-out item (truths,)."""
     evaluation = split.evaluation
-    place = ranks(model, evaluation, progress=progress)
     users: dict[str, npt.NDArray[np.int64]] = {}
     values: dict[str, dict[str, FloatArray]] = {}
     for part in SLICES:

@@ -1,0 +1,1 @@
+"""The paper's tables and figure, and what it should have compared with, from one command."""
