@@ -32,6 +32,7 @@ _REASONS = {
 
 _PLACES = 100
 Reader = Callable[..., Iterator[Block]]  # (source, options, *, faults)
+TYPED = ("json", "parquet")  # kinds whose values have types; of others all is text
 READERS: dict[str, Reader] = {"delimited": read_delimited, "json": read_jsonlines}
 
 
@@ -57,7 +58,8 @@ class Rows:
             blocks = READERS[source.kind](source, self.options, faults=self.faults)
         if source.behavior:
             blocks = _of_one(blocks, source.behavior)
-        frame = self.gather(blocks, source=source.name, text=source.kind == "delimited")
+        text = source.kind not in TYPED
+        frame = self.gather(blocks, source=source.name, text=text)
         return frame if self.faults.rows_read > before else None
 
     @property

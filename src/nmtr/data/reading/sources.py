@@ -14,9 +14,11 @@ import numpy as np
 from nmtr.errors import DataError, UsageError
 
 BLOCK = 16 * 2**20
-_JSON = (".jsonl", ".ndjson", ".json")
-_PARQUET = (".parquet", ".pq")
-_DELIMITED = (".csv", ".tsv", ".inter")
+KINDS = {
+    **dict.fromkeys((".csv", ".tsv", ".inter"), "delimited"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+}
 _TABS = (".tsv", ".inter")
 _PACKED = (".gz", ".zst")
 _MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
@@ -24,7 +26,7 @@ _MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 @dataclass(frozen=True)
 class Source:
-    """One file; `kind` is 'parquet', 'json' or 'delimited', `packing` '', '.gz' or '.zst'.
+    """One file; `kind` a value of KINDS, `packing` '', '.gz' or '.zst'.
 
     behavior: that of every row, where the caller named it; else ''.
     """
@@ -110,7 +112,7 @@ def _folder(folder: Path, notes: list[str]) -> list[Path]:
     events = [path for path in files if path.name[0] not in "._" and _suffixes(path)[0]]
     passed = [path.name for path in files if path not in events and path.name[0] not in "._"]
     if not events:
-        kinds = ", ".join((*_DELIMITED, *_JSON, *_PARQUET))
+        kinds = ", ".join(KINDS)
         raise UsageError(
             f"{folder}: expected event files ({kinds}, the text ones also as .gz or .zst) in this "
             f"folder, found none among its {len(files)} files; name the files themselves"
@@ -124,9 +126,7 @@ def _suffixes(path: Path) -> tuple[str, str]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKED else ""
     last = suffixes[-1] if suffixes else ""
-    if last in _PARQUET:
-        return "parquet", packing
-    return ("json" if last in _JSON else "delimited" if last in _DELIMITED else ""), packing
+    return KINDS.get(last, ""), packing
 
 
 def _source(path: Path, behavior: str) -> Source:
