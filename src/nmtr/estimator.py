@@ -10,10 +10,12 @@ from typing import Any
 import polars as pl
 
 from nmtr.data.events import EventLog, ReadOptions, from_frame, read_events
+from nmtr.data.frames import to_frame
 from nmtr.data.interactions import Interactions
 from nmtr.data.interactions import load as load_data
+from nmtr.data.matrices import Ids, are_matrices, from_matrices, refuse_ids
 from nmtr.data.prepare import prepare
-from nmtr.errors import DataError, NmtrError, UsageError
+from nmtr.errors import NmtrError, UsageError
 from nmtr.evaluation.report import baselines, evaluate, to_json
 from nmtr.files import replace_folder
 from nmtr.models import nmtr as model_file
@@ -31,37 +33,35 @@ def interactions(
     holdout: str | Path = "auto",
     repurchase: bool = False,
     options: ReadOptions | None = None,
+    users: Ids = None,
+    items: Ids = None,
 ) -> Interactions:
-    """Prepare a frame of events (Polars, pandas, or a mapping of columns) or a file for fitting.
+    """Prepare events for fitting: a frame, a file, or a sparse matrix for each behaviour.
 
-    events: one row each, columns found by their usual names (user_id, item_id, behavior,
-    timestamp) or named by `options`, as ReadOptions(user="visitor", behaviors=...); a path is read
-    as `nmtr prepare` reads it. behaviors: ordered, the target last. holdout: as `nmtr prepare
-    --holdout`. Raises DataError where the events cannot be read as promised; where its message
-    names a flag such as --user, the option here is ReadOptions(user=...).
+    events: a frame (Polars, pandas, or a mapping of columns) of one event each row, columns found
+    by their usual names (user_id, item_id, behavior, timestamp) or named by `options`, as
+    ReadOptions(user="visitor", behaviors=...); a path, which is read as `nmtr prepare` reads it;
+    or a mapping of behaviour to SciPy sparse matrix (users, items), in which every stored value
+    but 0 is one event, and whose rows and columns are called by `users` and `items`, else by their
+    numbers. behaviors: ordered, the target last. holdout: as `nmtr prepare --holdout`. Raises
+    DataError where the events cannot be read as promised; where its message names a flag such as
+    --user, the option here is ReadOptions(user=...).
     """
     if isinstance(behaviors, str):
         raise UsageError(f"behaviors: expected a list of names, got one text, {behaviors!r}")
     chosen = options or ReadOptions(behaviors=tuple(behaviors))
-    return prepare(
-        _read(events, chosen),
-        behaviors=behaviors,
-        holdout=holdout,
-        repurchase=repurchase,
-        options=chosen,
-    )
+    if are_matrices(events):
+        log = from_frame(from_matrices(events, users=users, items=items), chosen)
+    else:
+        refuse_ids(users, items)
+        log = _read(events, chosen)
+    return prepare(log, behaviors=behaviors, holdout=holdout, repurchase=repurchase, options=chosen)
 
 
 def _read(events: Any, options: ReadOptions) -> EventLog:
     if isinstance(events, str | Path):
         return read_events([events], options)
-    if isinstance(events, pl.DataFrame | pl.LazyFrame):
-        return from_frame(events, options)
-    try:
-        frame = pl.DataFrame(events)
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise DataError(f"expected a frame or columns of one length, got {error}") from error
-    return from_frame(frame, options)
+    return from_frame(to_frame(events), options)
 
 
 class NMTR:

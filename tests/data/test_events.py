@@ -378,17 +378,25 @@ class TestProperties:
     @relaxed
     @given(
         noise=st.binary(max_size=200),
-        head=st.sampled_from([b"", HEAD.encode(), b'{"user":1,"item":2,"event":"a"}\n', b"PAR1"]),
-        name=st.sampled_from(["x.csv", "x.jsonl", "x.parquet", "x.csv.gz", "x.csv.zst", "x"]),
+        head=st.sampled_from(
+            [
+                *(b"", HEAD.encode(), b'{"user":1,"item":2,"event":"a"}\n', b"PAR1"),
+                b"user_id:token\titem_id:token\taction:token\n",
+            ]
+        ),
+        named=st.sampled_from(["", "view="]),
+        name=st.sampled_from(
+            ["x.csv", "x.jsonl", "x.parquet", "x.csv.gz", "x.csv.zst", "x", "x.inter"]
+        ),
         policy=st.sampled_from(["error", "drop"]),
     )
     def test_no_bytes_raise_anything_but_our_errors(
-        self, tmp_path: Path, noise: bytes, head: bytes, name: str, policy: str
+        self, tmp_path: Path, noise: bytes, head: bytes, named: str, name: str, policy: str
     ) -> None:
         path = tmp_path / name
         path.write_bytes(head + noise)
         with contextlib.suppress(NmtrError):
-            balance(read_events([path], ReadOptions(malformed=policy)))
+            balance(read_events([f"{named}{path}"], ReadOptions(malformed=policy)))
 
 
 @pytest.mark.skipif(

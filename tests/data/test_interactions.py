@@ -75,6 +75,12 @@ def test_what_was_saved_comes_back(
     same(data, load(tmp_path / "copy"))
 
 
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    data = make(TEXT)
+    data.save(str(tmp_path / "data"))
+    same(data, load(str(tmp_path / "data")))
+
+
 def test_held_out_pairs_come_back(saved: Path) -> None:
     same(with_pairs(make(TEXT)), load(saved))
 

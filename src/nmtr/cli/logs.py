@@ -77,13 +77,14 @@ def prepare(
     Parameters
     ----------
     sources
-        files, folders or globs: CSV, TSV, JSON lines, Parquet; .gz and .zst too.
+        files, folders or globs: CSV, TSV, JSON lines, Parquet, RecBole's .inter; .gz and .zst too.
+        buy=FILE says that all rows of a file are of one behaviour.
     behaviors
         ordered, the target last: view,cart,buy; or `auto` to have an order proposed.
     out
         folder to write.
     holdout
-        random, last, time:2026-01-31, time:0.9, a file of held-out pairs, or auto.
+        random, last, time:2026-01-31, time:0.9, a file of held-out pairs (buy=FILE too), or auto.
     user
         the user column, if it has no usual name.
     item

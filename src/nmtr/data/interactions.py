@@ -110,11 +110,12 @@ class Interactions:
             sets.append(CSR.from_keys(pairs, self.n_users, self.n_items))
         return Records(self.behaviors, tuple(sets))
 
-    def save(self, path: Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the folder whole or not at all.
 
         Raises UsageError if `path` exists and is not a prepared data set that `force` may replace.
         """
+        path = Path(path)
         if path.exists() and not (force and _is_prepared(path)):
             advice = "add --force to replace it" if _is_prepared(path) else "name another folder"
             raise UsageError(f"{path} exists already; {advice}")
@@ -149,11 +150,12 @@ class Interactions:
         return total.hexdigest()[:16]
 
 
-def load(path: Path) -> Interactions:
+def load(path: str | Path) -> Interactions:
     """Open a prepared data set; the arrays stay on disk until they are read.
 
     Raises UsageError if there is none at `path`, DamagedError if a file is missing or altered.
     """
+    path = Path(path)
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

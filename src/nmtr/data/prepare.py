@@ -14,6 +14,7 @@ import polars as pl
 
 from nmtr.data.events import EventLog, ReadOptions, read_events
 from nmtr.data.interactions import Interactions
+from nmtr.data.reading.sources import of_behavior
 from nmtr.data.vocabulary import Vocabulary, hash_ids
 from nmtr.errors import DataError, UsageError
 
@@ -33,8 +34,9 @@ def prepare(
 
     behaviors: ordered, the target last. holdout: `random` (one target pair per user, by a hash of
     the ids), `last` (each user's last first purchase), `time:2026-01-31` or `time:0.9` (a global
-    cut, or the share of target events before it), a file of held-out pairs, or `auto`: time:0.9
-    where there are times, else random. Raises UsageError or DataError with what to do.
+    cut, or the share of target events before it), a file of held-out pairs (`buy=FILE` where it
+    holds buys and does not say so), or `auto`: time:0.9 where there are times, else random. Raises
+    UsageError or DataError with what to do.
     """
     behaviors = tuple(behaviors)
     frame = log.frame
@@ -161,7 +163,7 @@ def _holdout_rule(
             return {"rule": "last"}, None
         cut = _cut(text.removeprefix("time:"), log.frame, behaviors[-1])
         return {"rule": "time", "cut": cut}, None
-    if not Path(text).exists():
+    if not Path(of_behavior(text)[1]).exists():
         raise UsageError(f"--holdout {text}: no such file, and none of {', '.join(RULES)}")
     return {"rule": "file", "file": text}, _read_pairs(text, log, behaviors[-1], options)
 

@@ -24,17 +24,20 @@ _FOLD = str.maketrans("", "", "_- ")
 
 @dataclass(frozen=True)
 class Roles:
-    """Column names of the four roles; `time` is None where the log has none."""
+    """Column names of the four roles.
+
+    behavior is None where the source is of one behaviour, time where the log has none.
+    """
 
     user: str
     item: str
-    behavior: str
+    behavior: str | None
     time: str | None
 
     def items(self) -> tuple[tuple[str, str], ...]:
         """Pairs of (name in the schema, column in the source)."""
-        pairs = ((USER, self.user), (ITEM, self.item), (BEHAVIOR, self.behavior))
-        return pairs if self.time is None else (*pairs, (TIME, self.time))
+        given = (USER, self.user), (ITEM, self.item), (BEHAVIOR, self.behavior), (TIME, self.time)
+        return tuple((name, column) for name, column in given if column is not None)
 
 
 def folded(name: str) -> str:
@@ -42,13 +45,18 @@ def folded(name: str) -> str:
     return name.strip().lower().translate(_FOLD)
 
 
-def find_roles(names: Sequence[str], options: ReadOptions, *, source: str) -> Roles:
+def find_roles(
+    names: Sequence[str], options: ReadOptions, *, source: str, of_one: bool = False
+) -> Roles:
     """Find the columns by the options, else by their usual names.
 
+    of_one: every row is of one behaviour that the caller named, so that no column is looked for.
     Raises UsageError for a named column that is not there or is named twice, and DataError when
     no column or several columns fit a role.
     """
     asked = {role: getattr(options, role) for role in USUAL}
+    if of_one:
+        asked["behavior"] = None
     for role, name in asked.items():
         if name and names.count(name) != 1:
             problem = "is not there" if name not in names else "is there more than once"
@@ -63,7 +71,10 @@ def find_roles(names: Sequence[str], options: ReadOptions, *, source: str) -> Ro
 
     timeless = asked["time"] == "" or not (asked["time"] or _fits("time", free))
     return Roles(
-        column("user"), column("item"), column("behavior"), None if timeless else column("time")
+        column("user"),
+        column("item"),
+        None if of_one else column("behavior"),
+        None if timeless else column("time"),
     )
 
 
@@ -87,13 +98,14 @@ def _usual(role: str, names: Sequence[str], *, source: str) -> str:
             f"{source}: columns {fits} could all hold the {_WORDS[role]}; "
             f"say which with --{role} NAME{also}; {_came(names)}"
         )
+    one = "; if all rows are of one, say so before the file: buy=FILE" if role == "behavior" else ""
     headless = (
         "" if count_roles(names) else "; if the file has no header, name its columns with --columns"
     )
     raise DataError(
         f"{source}: expected a {_WORDS[role]} column under a usual name "
         f"({', '.join(USUAL[role])}), found none; say which it is with --{role} NAME; "
-        f"{_came(names)}{headless}"
+        f"{_came(names)}{one}{headless}"
     )
 
 

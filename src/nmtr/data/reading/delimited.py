@@ -16,6 +16,7 @@ import polars as pl
 from nmtr.data.reading.columns import count_roles, find_roles
 from nmtr.data.reading.faults import BROKEN_QUOTES, NOT_UTF8, WRONG_FIELDS, Block, Faults, quote
 from nmtr.data.reading.options import ReadOptions
+from nmtr.data.reading.recbole import refuse_lists, untyped
 from nmtr.data.reading.sources import Source, line_blocks
 from nmtr.errors import DataError, UsageError
 
@@ -203,8 +204,8 @@ def _layout(head: bytes, options: ReadOptions, *, source: Source) -> Layout:
             f"{source.name} line 1: expected column names in UTF-8, got {quote(head)}; "
             "convert the file to UTF-8 with `iconv`"
         ) from error
-    delimiter = options.delimiter or _sniff(text, options.columns, tabs=".tsv" in source.name)
-    fields = _split_header(text, delimiter)
+    delimiter = options.delimiter or _sniff(text, options.columns, tabs=source.tabs)
+    fields, types = _split_header(text, delimiter)
     names = list(options.columns or fields)
     if options.columns is not None and len(fields) != len(names):
         raise UsageError(
@@ -212,15 +213,19 @@ def _layout(head: bytes, options: ReadOptions, *, source: Source) -> Layout:
             f"{len(fields)} fields split at {delimiter!r}: {quote(text)}; "
             "name every column, or say --delimiter"
         )
-    roles = find_roles(names, options, source=source.name)
+    roles = find_roles(names, options, source=source.name, of_one=bool(source.behavior))
+    if options.columns is None:
+        refuse_lists(roles, names, types, source=source.name)
     return Layout(delimiter, len(names), {name: names.index(own) for name, own in roles.items()})
 
 
-def _split_header(text: str, delimiter: str) -> list[str]:
+def _split_header(text: str, delimiter: str) -> tuple[list[str], list[str]]:
+    """The names in a first line, and the types beside them where it is RecBole's."""
     try:
-        return [name.strip() for name in _split(text, delimiter)]
+        fields = [name.strip() for name in _split(text, delimiter)]
     except csv.Error:
-        return text.split(delimiter)
+        fields = text.split(delimiter)
+    return untyped(fields)
 
 
 def _sniff(text: str, columns: Sequence[str] | None, *, tabs: bool) -> str:
@@ -228,7 +233,7 @@ def _sniff(text: str, columns: Sequence[str] | None, *, tabs: bool) -> str:
     order = "\t" + _DELIMITERS.replace("\t", "") if tabs else _DELIMITERS
 
     def sense(delimiter: str) -> tuple[int, int]:
-        fields = _split_header(text, delimiter)
+        fields, _ = _split_header(text, delimiter)
         fitting = count_roles(fields) if columns is None else int(len(fields) == len(columns))
         # A blank splits prose too, so that it must not win by its number of fields.
         return fitting, 0 if delimiter == " " else len(fields)

@@ -46,7 +46,7 @@ def read_jsonlines(source: Source, options: ReadOptions, *, faults: Faults) -> I
                     f"{source.name}: expected one JSON object a line, got an array; "
                     "convert it with `jq -c '.[]'`"
                 )
-            shape = _shape(block, options, source=source.name)
+            shape = _shape(block, options, source=source)
             if shape is None:
                 _slow_rows(block, None, source=source.name, first=line, faults=faults)
                 continue
@@ -111,7 +111,7 @@ def _exploded(frame: pl.DataFrame, shape: Shape) -> pl.DataFrame | None:
 
 def _trusted(rows: pl.DataFrame) -> bool:
     """Whether ids and behaviours are plain; Polars spells lists among strings out as text."""
-    for name in (USER, ITEM, BEHAVIOR):
+    for name in {USER, ITEM, BEHAVIOR} & set(rows.columns):
         column = rows[name]
         if column.dtype == pl.String:
             if column.str.starts_with("[").any() or column.str.starts_with("{").any():
@@ -121,7 +121,7 @@ def _trusted(rows: pl.DataFrame) -> bool:
     return TIME not in rows.columns or rows[TIME].dtype in (pl.String, pl.Int64, pl.Float64)
 
 
-def _shape(block: bytes, options: ReadOptions, *, source: str) -> Shape | None:
+def _shape(block: bytes, options: ReadOptions, *, source: Source) -> Shape | None:
     """Where the roles stand, by the first objects of the file; None where no line is an object."""
     keys: dict[str, None] = {}
     inner: dict[str, None] = {}
@@ -136,16 +136,19 @@ def _shape(block: bytes, options: ReadOptions, *, source: str) -> Shape | None:
                 inner.update(dict.fromkeys(event) if isinstance(event, dict) else {})
     if not keys:
         return None
+    of_one = bool(source.behavior)
     if not inner:
-        return Shape(find_roles(list(keys), options, source=source), nested=False)
+        roles = find_roles(list(keys), options, source=source.name, of_one=of_one)
+        return Shape(roles, nested=False)
     user = options.user or (_SESSION if _SESSION in keys else None)
     users = [user] if user in keys else [key for key in keys if key != NESTED]
     names = users + [key for key in inner if key not in users]
-    roles = find_roles(names, replace(options, user=user), source=source)
+    mine = replace(options, user=user)
+    roles = find_roles(names, mine, source=source.name, of_one=of_one)
     if roles.user not in keys:
         raise DataError(
-            f"{source}: expected the user beside the list {NESTED!r}, found {roles.user!r} in it; "
-            "write one event a line, or say which key it is with --user"
+            f"{source.name}: expected the user beside the list {NESTED!r}, found {roles.user!r} in "
+            "it; write one event a line, or say which key it is with --user"
         )
     return Shape(roles, nested=True)
 

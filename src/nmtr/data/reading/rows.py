@@ -1,7 +1,7 @@
 """Raw blocks of rows into typed ones: every row is kept or counted, never lost."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -31,6 +31,9 @@ _REASONS = {
 
 
 _PLACES = 100
+Reader = Callable[..., Iterator[Block]]  # (source, options, *, faults)
+TYPED = ("json", "parquet")  # kinds whose values have types; of others all is text
+READERS: dict[str, Reader] = {"delimited": read_delimited, "json": read_jsonlines}
 
 
 @dataclass
@@ -52,9 +55,11 @@ class Rows:
         if source.kind == "parquet":
             blocks = self._parquet(source)
         else:
-            reader = read_jsonlines if source.kind == "json" else read_delimited
-            blocks = reader(source, self.options, faults=self.faults)
-        frame = self.gather(blocks, source=source.name, text=source.kind == "delimited")
+            blocks = READERS[source.kind](source, self.options, faults=self.faults)
+        if source.behavior:
+            blocks = _of_one(blocks, source.behavior)
+        text = source.kind not in TYPED
+        frame = self.gather(blocks, source=source.name, text=text)
         return frame if self.faults.rows_read > before else None
 
     @property
@@ -67,10 +72,11 @@ class Rows:
             for note, files in self.time_notes.items()
         ]
 
-    def frame(self, frame: pl.LazyFrame, *, source: str) -> Iterator[Block]:
+    def frame(self, frame: pl.LazyFrame, *, source: str, of_one: bool = False) -> Iterator[Block]:
         """A Polars frame as one block of rows; row numbers count from 0."""
         try:
-            roles = find_roles(frame.collect_schema().names(), self.options, source=source)
+            names = frame.collect_schema().names()
+            roles = find_roles(names, self.options, source=source, of_one=of_one)
             rows = frame.select(pl.col(own).alias(name) for name, own in roles.items()).collect()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(
@@ -91,7 +97,8 @@ class Rows:
 
     def _parquet(self, source: Source) -> Iterator[Block]:
         # Without a glob: a file named `log[1].parquet` is that file.
-        yield from self.frame(pl.scan_parquet(source.path, glob=False), source=source.name)
+        frame = pl.scan_parquet(source.path, glob=False)
+        yield from self.frame(frame, source=source.name, of_one=bool(source.behavior))
 
     def _typed(self, block: Block, clock: Clock, *, text: bool) -> pl.DataFrame:
         raw = block.frame
@@ -151,6 +158,12 @@ class Rows:
             )
             frame = frame.filter(~lost)
         return frame
+
+
+def _of_one(blocks: Iterator[Block], behavior: str) -> Iterator[Block]:
+    """Blocks of rows without a behaviour, given the one that the caller named."""
+    for block in blocks:
+        yield replace(block, frame=block.frame.with_columns(pl.lit(behavior).alias(BEHAVIOR)))
 
 
 def join(frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -14,43 +14,78 @@ import numpy as np
 from nmtr.errors import DataError, UsageError
 
 BLOCK = 16 * 2**20
-_JSON = (".jsonl", ".ndjson", ".json")
-_PARQUET = (".parquet", ".pq")
-_DELIMITED = (".csv", ".tsv")
+KINDS = {
+    **dict.fromkeys((".csv", ".tsv", ".inter"), "delimited"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+}
+_TABS = (".tsv", ".inter")
 _PACKED = (".gz", ".zst")
 _MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file; `kind` is 'parquet', 'json' or 'delimited', `packing` '', '.gz' or '.zst'."""
+    """One file; `kind` a value of KINDS, `packing` '', '.gz' or '.zst'.
+
+    behavior: that of every row, where the caller named it; else ''.
+    """
 
     path: Path
     kind: str
     packing: str
+    behavior: str = ""
 
     @property
     def name(self) -> str:
         """The file's name, for messages."""
         return self.path.name
 
+    @property
+    def tabs(self) -> bool:
+        """Whether the name promises fields between tabs."""
+        return any(suffix in _TABS for suffix in self.path.suffixes)
+
 
 def find_sources(given: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
     """The files behind paths, globs and folders, each once, and notes on what was passed over.
 
-    Raises UsageError where nothing is found.
+    `buy=orders.csv` says that every row of these files is a buy. Raises UsageError where nothing is
+    found, or a file is to be of two behaviours.
     """
     notes: list[str] = []
     found: dict[Path, Source] = {}
     for one in given:
-        for path in _expand(one, notes):
-            if path.resolve() in found:
+        behavior, rest = of_behavior(one)
+        for path in _expand(rest, notes):
+            earlier = found.get(path.resolve())
+            if earlier is None:
+                found[path.resolve()] = _source(path, behavior)
+            elif earlier.behavior == behavior:
                 notes.append(f"{path.name} was named twice and read once")
             else:
-                found[path.resolve()] = _source(path)
+                names = " and ".join(
+                    each or "no behaviour" for each in (earlier.behavior, behavior)
+                )
+                raise UsageError(f"{path.name} was named for {names}; name it once")
     if not found:
         raise UsageError("expected at least one event file, glob or folder, got none")
     return list(found.values()), notes
+
+
+def of_behavior(one: str | Path) -> tuple[str, str | Path]:
+    """('buy', 'orders.csv') of `buy=orders.csv`, and ('', path) of what is a path as it stands."""
+    behavior, mark, rest = str(one).partition("=")
+    if not mark or not behavior or not rest or "/" in behavior or _is_there(one):
+        return "", one
+    return behavior, rest
+
+
+def _is_there(one: str | Path) -> bool:
+    try:
+        return Path(one).expanduser().exists() or bool(glob(str(one), recursive=True))
+    except ValueError:  # a NUL byte in the name
+        return False
 
 
 def _expand(one: str | Path, notes: list[str]) -> list[Path]:
@@ -77,7 +112,7 @@ def _folder(folder: Path, notes: list[str]) -> list[Path]:
     events = [path for path in files if path.name[0] not in "._" and _suffixes(path)[0]]
     passed = [path.name for path in files if path not in events and path.name[0] not in "._"]
     if not events:
-        kinds = ", ".join((*_DELIMITED, *_JSON, *_PARQUET))
+        kinds = ", ".join(KINDS)
         raise UsageError(
             f"{folder}: expected event files ({kinds}, the text ones also as .gz or .zst) in this "
             f"folder, found none among its {len(files)} files; name the files themselves"
@@ -91,12 +126,10 @@ def _suffixes(path: Path) -> tuple[str, str]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKED else ""
     last = suffixes[-1] if suffixes else ""
-    if last in _PARQUET:
-        return "parquet", packing
-    return ("json" if last in _JSON else "delimited" if last in _DELIMITED else ""), packing
+    return KINDS.get(last, ""), packing
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path, behavior: str) -> Source:
     kind, packing = _suffixes(path)
     try:
         with path.open("rb") as file:
@@ -104,7 +137,7 @@ def _source(path: Path) -> Source:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not start:
-        return Source(path, kind or "delimited", "")
+        return Source(path, kind or "delimited", "", behavior)
     magic = next((what for mark, what in _MAGIC.items() if start.startswith(mark)), "")
     if packing and magic != packing[1:]:
         raise DataError(
@@ -118,7 +151,7 @@ def _source(path: Path) -> Source:
         raise DataError(f"{path.name}: expected a Parquet file as it is, got it packed; unpack it")
     if magic in ("gz", "zst") and not packing:
         packing = f".{magic}"
-    return Source(path, kind, packing)
+    return Source(path, kind, packing, behavior)
 
 
 def line_blocks(source: Source, *, quoted: bool, size: int = BLOCK) -> Iterator[bytes]:
