@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("nmtr.cli.runs:train", "train a model; validation chooses the epoch"),
     "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
+    "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
 }
 
 

@@ -71,7 +71,7 @@ class CMF(Model):
         self.user = nn.Parameter(torch.empty(shape.n_users, n * size).normal_(0, std))
         self.item = nn.Parameter(torch.empty(shape.n_items, size).normal_(0, std))
         self.bias = nn.Parameter(torch.zeros(shape.n_items, n))
-        lambdas = torch.tensor(config.lambdas or [1.0] * n)
+        lambdas = torch.tensor(config.lambdas or [1.0] * n, device="cpu")
         self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
         self.register_buffer("known", torch.zeros(n, shape.n_users, dtype=torch.bool))
 

@@ -131,7 +131,7 @@ class NMTR(Model):
             for each in mlps(self.units):
                 each.start_as_agreement()
         self.dropout = nn.Dropout(config.dropout)
-        lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors)
+        lambdas = torch.tensor(config.lambdas or [1.0] * shape.n_behaviors, device="cpu")
         self.register_buffer("lambdas", lambdas / lambdas.sum(), persistent=False)
 
     def pair_logits(self, user: Tensor, item: Tensor) -> Tensor:

@@ -89,17 +89,24 @@ def _options(settings: Settings, model: Model) -> dict[str, Any]:
 def read_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
     """Settings from a TOML file, and the rest of the file (data, versions)."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read ({error})") from error
+    return parse_settings(text, where=str(path))
+
+
+def parse_settings(text: str, *, where: str) -> tuple[Settings, dict[str, Any]]:
+    """The same from TOML text; `where` begins the errors."""
+    try:
+        found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{where} is not valid TOML: {error}") from error
     about: dict[str, Any] = {name: found.pop(name) for name in ABOUT if name in found}
     for name in ("training", "options"):
         if not isinstance(found.setdefault(name, {}), dict):
-            raise UsageError(f"{path}: expected a table [{name}], got {name} = {found[name]!r}")
-    training = build(Training, found.pop("training"), where=f"{path}, [training]")
-    return build(Settings, {**found, "training": training}, where=str(path)), about
+            raise UsageError(f"{where}: expected a table [{name}], got {name} = {found[name]!r}")
+    training = build(Training, found.pop("training"), where=f"{where}, [training]")
+    return build(Settings, {**found, "training": training}, where=where), about
 
 
 def same(one: Settings, other: Settings) -> bool:

@@ -1,0 +1,140 @@
+"""Make a bundle of a run: gather its parts and write them to one file."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import tomli_w
+import torch
+
+from nmtr import __version__
+from nmtr.data.audit import audit
+from nmtr.data.records import CSR
+from nmtr.errors import UsageError
+from nmtr.files import replace_file
+from nmtr.serving.archive import Part, write_archive
+from nmtr.serving.bundle import FORMAT, SCHEMA
+from nmtr.training.folder import WEIGHTS, Run
+from nmtr.training.weights import write_tensors
+
+
+def write_bundle(
+    run: Run, out: Path, *, catalogue: pl.DataFrame | None = None, now: datetime | None = None
+) -> str:
+    """Bundle a run into the file `out`, whole or not at all; returns the bundle's fingerprint.
+
+    catalogue: N rows of attributes (catalogue.read_catalogue). Raises UsageError where `out` is a
+    folder.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; name a file for the bundle, such as model.nmtr")
+    with tempfile.TemporaryDirectory() as folder:
+        weights = run.path / WEIGHTS if run.path else Path(folder) / WEIGHTS
+        if not run.path:
+            about = {"epochs": run.epochs, "version": __version__}
+            write_tensors(weights, run.model.state_dict(), about)
+        parts = _parts(run, weights, catalogue)
+        about = _about(run, parts, now or datetime.now(UTC))
+        with replace_file(out) as temporary:
+            write_archive(temporary, parts, about)
+    return str(about["fingerprint"])
+
+
+def _about(run: Run, parts: Mapping[str, Part], now: datetime) -> dict[str, Any]:
+    data, total = run.data, sha256()
+    for each in (parts["config.toml"], data.fingerprint().encode()):
+        total.update(each)  # type: ignore[arg-type]  # both are bytes
+    for name, tensor in sorted(run.model.state_dict().items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "nmtr": __version__,
+        "created": now.isoformat(timespec="seconds"),
+        "fingerprint": total.hexdigest()[:16],
+        "data": data.fingerprint(),
+        "model": run.settings.model,
+        "protocol": run.settings.protocol,
+        "epochs": run.epochs,
+        "behaviors": list(data.behaviors),
+        "repurchase": data.repurchase,
+        "users": data.n_users,
+        "items": data.n_items,
+        "last_event": int(np.max(data.time)) if data.time is not None else None,
+    }
+
+
+def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str, Part]:
+    data, records = run.data, run.data.records()
+    trained = run.trained_users() if run.model.trained else np.ones(data.n_users, np.bool_)
+    config = tomli_w.dumps({"nmtr": __version__} | asdict(run.settings))
+    parts: dict[str, Part] = {
+        "config.toml": config.encode(),
+        "reports.json": json.dumps(_reports(run)).encode(),
+        WEIGHTS: weights,
+        "users.parquet": _parquet(data.users.ids.rename("id").to_frame()),
+        "items.parquet": _parquet(data.items.ids.rename("id").to_frame()),
+        "user_hash.npy": data.user_hash,
+        "item_hash.npy": data.item_hash,
+        "user_order.npy": np.argsort(data.user_hash).astype(np.int32),
+        "item_order.npy": np.argsort(data.item_hash).astype(np.int32),
+        "trained.npy": trained,
+        "counts.npy": np.stack([each.column_counts() for each in records.sets]),
+    }
+    for r, each in enumerate(records.sets):
+        parts[f"indptr_{r}.npy"], parts[f"item_{r}.npy"] = each.indptr, each.indices
+    if data.time is not None:
+        parts["target_time.npy"] = _target_time(run, records.target)
+    if run.calibration:
+        parts["calibration.json"] = json.dumps(run.calibration.to_json()).encode()
+    if catalogue is not None:
+        parts["catalogue.parquet"] = _parquet(catalogue)
+    return parts
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    stream = io.BytesIO()
+    frame.write_parquet(stream)
+    return stream.getvalue()
+
+
+def _target_time(run: Run, target: CSR) -> npt.NDArray[np.int64]:
+    """(target.nnz,) the last time of each pair's target events."""
+    data = run.data
+    assert data.time is not None
+    chosen = np.flatnonzero(np.asarray(data.code) == len(data.behaviors) - 1)
+    pairs = data.user[chosen].astype(np.int64) * data.n_items + data.item[chosen]
+    keys, times = target.keys(), np.asarray(data.time)[chosen]
+    at = np.minimum(np.searchsorted(keys, pairs), max(len(keys) - 1, 0))
+    stands = keys[at] == pairs if len(keys) else np.zeros(len(pairs), np.bool_)
+    found = np.full(len(keys), np.iinfo(np.int64).min)
+    np.maximum.at(found, at[stands], times[stands])
+    return found
+
+
+def _reports(run: Run) -> dict[str, Any]:
+    """What is known of how good the model is, and of its data."""
+    found: dict[str, Any] = {"reports": {}, "epochs": []}
+    if run.path:
+        for file in sorted(run.path.glob("report-*.json")):
+            name = file.stem.removeprefix("report-")
+            found["reports"][name] = json.loads(file.read_text(encoding="utf-8"))
+        metrics = run.path / "metrics.jsonl"
+        if metrics.exists():
+            lines = metrics.read_text(encoding="utf-8").splitlines()
+            found["epochs"] = [json.loads(each) for each in lines]
+    of_data = audit(run.data)
+    verdict = {"verdicts": of_data.verdicts, "protocol": of_data.protocol, "why": of_data.why}
+    return found | {"audit": verdict}

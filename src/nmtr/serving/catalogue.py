@@ -1,0 +1,61 @@
+"""Items' attributes: a table with a row for each item of the log, in the order of their indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from nmtr.data.reading.columns import USUAL, folded
+from nmtr.data.vocabulary import Vocabulary
+from nmtr.errors import DataError, UsageError
+
+ITEM = "item_id"
+READERS = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
+
+
+def read_catalogue(path: Path, items: Vocabulary) -> tuple[pl.DataFrame, int]:
+    """The attributes of each item (N rows, null where the file lacks one), and how many it has.
+
+    The file: .csv or .parquet, an item's id (item_id or another usual name) and any other columns.
+    Raises UsageError or DataError for a file that is not that, or knows none of the items.
+    """
+    if path.suffix not in READERS:
+        raise UsageError(f"{path}: expected a catalogue that ends in {' or '.join(READERS)}")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such catalogue")
+    try:
+        frame = READERS[path.suffix](path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a catalogue ({error})") from error
+    return align(frame, items, source=str(path))
+
+
+def align(frame: pl.DataFrame, items: Vocabulary, *, source: str) -> tuple[pl.DataFrame, int]:
+    """A catalogue's columns in the order of the items, without the id; and how many it has."""
+    name = _item_column(frame.columns, source)
+    nested = [each for each, kind in frame.schema.items() if kind.is_nested()]
+    if nested:
+        raise DataError(f"{source}: expected plain columns, got lists or structs in {nested}")
+    index = pl.Series("index", items.indices(frame.get_column(name)))
+    frame = frame.drop(name).with_columns(index).filter(pl.col("index") >= 0)
+    if not frame.height:
+        raise DataError(f"{source}: its column '{name}' holds none of the {len(items):,} items")
+    twice = frame.filter(pl.col("index").is_duplicated())
+    if twice.height:
+        item = items.ids[int(twice["index"][0])]
+        raise DataError(f"{source}: expected one row for each item, got several of item {item!r}")
+    whole = pl.DataFrame({"index": pl.Series(range(len(items)), dtype=pl.Int64)})
+    found = whole.join(frame, on="index", how="left", maintain_order="left").drop("index")
+    return found, frame.height
+
+
+def _item_column(names: Sequence[str], source: str) -> str:
+    fits = [each for each in names if folded(each) in USUAL["item"]]
+    if len(fits) != 1:
+        raise DataError(
+            f"{source}: expected one column of item ids, named such as {ITEM}, got "
+            f"{fits or list(names)}"
+        )
+    return fits[0]
