@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ TENSORS = {
     "one": torch.tensor(7, dtype=torch.int64),
     "half": torch.tensor([1.5], dtype=torch.bfloat16),
 }
-ARRAYS = {
+ARRAYS: dict[str, Any] = {
     "keys.npy": np.arange(10, dtype=np.int64),
     "flags.npy": np.array([True, False]),
     "none.npy": np.zeros((0, 3), np.float32),
@@ -35,7 +36,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     save_file(TENSORS, folder / "weights", {"any": "thing"})
     path = folder / "made.nmtr"
-    parts = {"text.json": b'{"a": 1}', "w.safetensors": folder / "weights", **ARRAYS}
+    parts: dict[str, Any] = {
+        "text.json": b'{"a": 1}',
+        "w.safetensors": folder / "weights",
+        **ARRAYS,
+    }
     write_archive(path, parts, {"format": "test"})
     return path
 
@@ -108,7 +113,9 @@ def test_a_damaged_part_is_named_with_what_was_expected_and_found(
     content = made.read_bytes()
     at = content.index(b'{"a": 1}')
     (tmp_path / "x").write_bytes(content[:at] + b'{"a": 2}' + content[at + 8 :])
-    with pytest.raises(DamagedError, match=r"text\.json: expected sha256 [0-9a-f]+, found [0-9a-f]+"):
+    with pytest.raises(
+        DamagedError, match=r"text\.json: expected sha256 [0-9a-f]+, found [0-9a-f]+"
+    ):
         Archive(tmp_path / "x").check(contents=True)
     Archive(tmp_path / "x").check(contents=False)
     with pytest.raises(DamagedError, match=r"gone\.npy: expected this part, found none"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 
 from nmtr.data.interactions import Interactions
 from nmtr.errors import DamagedError, UsageError
+from nmtr.models import make
 from nmtr.serving import bundle as serving
 from nmtr.serving.archive import MANIFEST, _checksum, write_archive
 from nmtr.serving.bundle import Bundle, check_bundle, open_bundle
@@ -79,7 +80,8 @@ def test_it_holds_what_the_run_knows(finished: Run, opened: Bundle) -> None:
 
 
 def test_times_are_those_of_each_pair_s_last_target_event(finished: Run, opened: Bundle) -> None:
-    data, last = finished.data, {}
+    data = finished.data
+    last: dict[tuple[int, int], int] = {}
     assert data.time is not None
     for user, item, code, time in zip(data.user, data.item, data.code, data.time, strict=True):
         if code == len(data.behaviors) - 1:
@@ -95,7 +97,8 @@ def test_a_fingerprint_tells_models_apart_and_not_the_hour(
 ) -> None:
     again = write_bundle(finished, tmp_path / "again.nmtr")
     assert again == opened.fingerprint
-    other = replace(finished, model=serving.make("nmtr-gmf", {"embedding": 8}, finished.model.shape))
+    untrained = make("nmtr-gmf", {"embedding": 8}, finished.model.shape)
+    other = replace(finished, model=untrained)
     assert write_bundle(replace(other, path=None), tmp_path / "other.nmtr") != again
 
 
@@ -118,12 +121,12 @@ def test_every_kind_of_model_opens_with_its_weights_where_they_lie(
 
 
 @pytest.fixture
-def parts(bundled: Path, tmp_path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def parts(bundled: Path, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parts of a bundle, to be written again, and its manifest."""
     with zipfile.ZipFile(bundled) as archive:
         found = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(found.pop(MANIFEST))
-    yield found, {name: each for name, each in manifest.items() if name not in ("parts", "sha256")}
+    return found, {name: each for name, each in manifest.items() if name not in ("parts", "sha256")}
 
 
 @pytest.mark.parametrize(

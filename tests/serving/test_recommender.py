@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -149,8 +149,10 @@ def test_probabilities_are_the_calibration_of_the_user_s_own_scores_and_history(
 class Constant(Model):
     """Every score is zero; it remembers which users it was asked about."""
 
+    asked: ClassVar[list[int]] = []
+
     def encode(self, histories: Histories) -> Tensor:
-        self.asked = histories.users.tolist()
+        self.asked.extend(histories.users.tolist())
         return torch.zeros(len(histories), 1)
 
     def score_behaviors(
@@ -215,8 +217,11 @@ def test_a_user_whom_training_never_met_is_a_stranger_to_the_model() -> None:
     data = log(EVENTS)
     model = constant(data)
     known = np.array([True, False, True])
-    Recommender(model, data, trained_users=known).recommend(["ann", "bob", "cy"])
-    assert model.asked == [0, -1, 2]
+    served = Recommender(model, data, trained_users=known)
+    model.asked.clear()
+    found = served.recommend(["ann", "bob", "cy"], k=1)
+    assert sorted(model.asked) == [-1, 0, 2]
+    assert found.get_column("basis").to_list() == ["model", "fold-in", "model"]
 
 
 def test_the_stream_in_parts_is_what_recommend_gives(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -13,16 +12,20 @@ from nmtr.cli.show import bar, console, emit_json, say, words
 if TYPE_CHECKING:
     import polars as pl
 
-    from nmtr.training.run import Run
+    from nmtr.serving.recommender import Recommender
+    from nmtr.serving.rules import Rules
 
 
 def recommend(
-    run: Path,
+    source: Path,
     /,
     *,
     users: str | None = None,
     all: bool = False,
     k: Annotated[int, Parameter(name=["--k", "-k"])] = 20,
+    slice: Literal["all", "new", "in-funnel"] = "all",
+    rules: Path | None = None,
+    in_stock: Path | None = None,
     out: Path | None = None,
     repeats: bool | None = None,
     exclude_seen: bool = False,
@@ -31,16 +34,24 @@ def recommend(
 ) -> None:
     """Recommend items: user, rank, item, score, and the score of each behaviour.
 
+    With --out, a command that was killed goes on where it stopped when it is given again.
+
     Parameters
     ----------
-    run
-        a finished run.
+    source
+        a finished run, or a bundle.
     users
         ids, comma-separated, or @FILE with one a line.
     all
         every user of the log; needs --out.
     k
         how many items each.
+    slice
+        all items, those new to the user, or those in-funnel: met, and not bought.
+    rules
+        a JSON file of rules: what to leave out, allow, deny, spread.
+    in_stock
+        a file of the items in stock, an id a line; others are left out.
     out
         write to this Parquet (or .csv) file instead of the screen.
     repeats
@@ -48,79 +59,111 @@ def recommend(
     exclude_seen
         leave out everything that the user has any record of.
     data
-        the prepared data set, if it has moved.
+        a run's prepared data set, if it has moved.
     json
         print as JSON.
     """
     from nmtr.errors import UsageError
-    from nmtr.serving.batch import write
-    from nmtr.serving.recommender import Recommender
-    from nmtr.training.run import open_run
+    from nmtr.serving.batch import Question, write
+    from nmtr.serving.recommender import choose
 
     if bool(users) == all:
         raise UsageError("say whom to recommend to: --users ID,ID or --users @FILE, or --all")
     if all and not out:
         raise UsageError("--all needs a file to write to: --out recs.parquet")
-    opened = open_run(run, data=data)
-    recommender = Recommender.of(opened)
-    ids = opened.data.users.ids if all else _ids(users or "", opened)
+    chosen = choose(
+        repeats=repeats, exclude_seen=exclude_seen, rules=_rules(rules) if rules else None
+    )
+    recommender = _open(source, data)
+    if in_stock:
+        _stock(recommender, in_stock)
+    ids = recommender.users if all else _ids(users or "", recommender.users.dtype)
     if out:
         with bar("recommend") as progress:
-            rows = write(
-                recommender,
-                ids,
-                out,
-                k=k,
-                repeats=repeats,
-                exclude_seen=exclude_seen,
-                progress=progress,
-            )
+            question = Question(k, slice, chosen)
+            rows = write(recommender, ids, out, question, progress=progress)
         if json:
             emit_json({"rows": rows, "users": len(ids), "out": str(out)})
         else:
             say(f"{rows:,} rows for {len(ids):,} users in {out}")
         return
-    _show(recommender.recommend(ids, k=k, repeats=repeats, exclude_seen=exclude_seen), json=json)
+    frame = recommender.recommend(ids, k=k, slice=slice, rules=chosen)
+    _show(frame, recommender, json=json)
 
 
-def _ids(users: str, opened: Run) -> pl.Series:
+def _open(source: Path, data: Path | None) -> Recommender:
+    from nmtr.errors import UsageError
+    from nmtr.serving.bundle import open_bundle
+    from nmtr.serving.recommender import Recommender
+
+    if not source.is_file():
+        from nmtr.training.run import open_run
+
+        return Recommender.of(open_run(source, data=data))
+    if data:
+        raise UsageError(f"{source} is a bundle, which needs no --data")
+    return Recommender.of(open_bundle(source))
+
+
+def _rules(file: Path) -> Rules:
+    import json
+
+    from nmtr.errors import UsageError
+    from nmtr.serving.rules import Rules
+
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--rules {file} cannot be read as JSON ({error})") from error
+    return Rules.from_json(found)
+
+
+def _stock(recommender: Recommender, file: Path) -> None:
+    from nmtr.errors import UsageError
+
+    known = recommender.service.stock(_lines(file, "--in-stock"))
+    if not known:
+        raise UsageError(f"--in-stock {file} names none of the items")
+
+
+def _lines(file: Path, option: str) -> list[str]:
+    """The lines of a text file that hold anything."""
+    from nmtr.errors import UsageError
+
+    if not file.is_file():
+        raise UsageError(f"{option} {file}: no such file")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {file}: expected UTF-8 text, an id a line") from error
+    return [each.strip() for each in lines if each.strip()]
+
+
+def _ids(users: str, kind: pl.DataType) -> pl.Series:
     """User ids from the command line, of the type that the log has them in."""
     import polars as pl
 
     from nmtr.errors import UsageError
 
-    if users.startswith("@"):
-        file = Path(users[1:])
-        if not file.is_file():
-            raise UsageError(f"--users {users}: no such file")
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise UsageError(f"--users {users}: expected UTF-8 text, an id a line") from error
-        texts: Sequence[str] = [each.strip() for each in lines if each.strip()]
-    else:
-        texts = words(users)
+    texts = _lines(Path(users[1:]), "--users") if users.startswith("@") else list(words(users))
     if not texts:
         raise UsageError("--users names no user")
-    found = pl.Series(list(texts), dtype=pl.String)
-    typed = found.cast(opened.data.users.ids.dtype, strict=False)
+    found = pl.Series(texts, dtype=pl.String)
+    typed = found.cast(kind, strict=False)
     return found if typed.null_count() else typed
 
 
-def _show(frame: pl.DataFrame, *, json: bool) -> None:
+def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     if json:
         print(frame.write_json())
         return
     from rich.table import Table
     from rich.text import Text
 
-    popular = (
-        frame.filter(frame.get_column("basis") == "popular")
-        .get_column("user_id")
-        .unique(maintain_order=True)
-    )
-    for each in popular.to_list():
-        say(f"user {each} is not in the log; these are popular items")
+    popular = frame.filter(frame["basis"] == "popular")["user_id"].unique(maintain_order=True)
+    for each, index in zip(popular, recommender.service.data.users.indices(popular), strict=True):
+        why = "is not in the log" if index < 0 else "has no history, or rules that leave nothing"
+        say(f"user {each} {why}; these are popular items")
     shown = Table()
     for name in frame.columns:
         shown.add_column(

@@ -68,6 +68,12 @@ def hash_ids(ids: pl.Series) -> npt.NDArray[np.uint64]:
     return (head & ~np.uint64(1)) | (parts["tail"].astype(np.uint64) & np.uint64(1))
 
 
+def hash_text(text: str) -> int:
+    """hash_ids of one id, given as text."""
+    digest = blake2b(text.encode()).digest()
+    return int.from_bytes(digest[:8], "big") & ~1 | digest[-1] & 1
+
+
 def mix(
     a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64], *, salt: int
 ) -> npt.NDArray[np.uint64]:

@@ -115,6 +115,17 @@ class Model(nn.Module):
         """(B, E) what the model knows of each user, once for any number of items."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
+    def fold_in(
+        self, histories: Histories, *, start: Tensor, before: Histories, negatives: tuple[int, ...]
+    ) -> Tensor:
+        """(B, E) the state of users whose histories are not those that training knew.
+
+        The items stay as trained. start: (B, E) the state that was right for the histories `before`
+        (a stranger's is the mean, before: nothing). negatives: those of training, one count or one
+        for each behaviour. A model that meets users by their histories alone just encodes them.
+        """
+        return self.encode(histories)
+
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None
     ) -> Tensor:
@@ -125,9 +136,28 @@ class Model(nn.Module):
         """(B, N) logits of the target behaviour."""
         return self.score_behaviors(state, histories, items)[:, -1]
 
-    def cascade(self, state: Tensor) -> Cascade | None:
-        """What a pruned ranking of these users reads; None where scores come by `score` alone."""
+    def cascade(self, state: Tensor, like: Cascade | None = None) -> Cascade | None:
+        """What a pruned ranking of these users reads; None where scores come by `score` alone.
+
+        like: one made before from the same weights, whose items need not be gone through again.
+        """
         return None
+
+    def item_vectors(self) -> Tensor | None:
+        """(N, any) vectors of which the target's score is made; None where there are none."""
+        return None
+
+    def alike(self, items: Tensor) -> Tensor | None:
+        """(n, N) how alike `items` (n,) and all items are to the model; None where it cannot tell.
+
+        Cosines of the items' vectors, where it has those.
+        """
+        vectors = self.item_vectors()
+        if vectors is None:
+            return None
+        length = vectors.norm(dim=1).clamp(min=1e-30)
+        found: Tensor = (vectors[items] @ vectors.T) / length[items, None] / length
+        return found
 
     def check_batch(self, batch: Batch) -> None:
         """Raise ValueError where a batch does not fit the model's shape."""

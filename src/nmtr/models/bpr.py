@@ -107,5 +107,8 @@ class BPR(Model):
         scores = state @ q.T + bias
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
 
+    def item_vectors(self) -> Tensor:
+        return self.item
+
 
 MODEL = BPR

@@ -122,5 +122,8 @@ class CMF(Model):
         q, bias = (each if items is None else each[items] for each in (self.item, self.bias))
         return state[:, -self.config.embedding :] @ q.T + bias[:, -1]
 
+    def item_vectors(self) -> Tensor:
+        return self.item
+
 
 MODEL = CMF

@@ -103,6 +103,10 @@ class Ease(Model):
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
 
+    def alike(self, items: Tensor) -> Tensor:
+        """(n, N) the weights B that records of `items` have for all items."""
+        return self.between[items]
+
 
 def _gram(x: csr_array, *, out: Floats) -> None:
     """X'X (N, N), a block of columns at a time: what is sparse takes more memory than `out`."""

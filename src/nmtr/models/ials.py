@@ -140,6 +140,9 @@ class IALS(Model):
         scores = state @ (self.item if items is None else self.item[items]).T
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
 
+    def item_vectors(self) -> Tensor:
+        return self.item
+
 
 def _cholesky_solve(left: Tensor, right: Tensor) -> Tensor:
     """Solve positive definite systems (b, n, n) for (b, n, 1)."""

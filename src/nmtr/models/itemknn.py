@@ -107,5 +107,10 @@ class ItemKNN(Model):
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
 
+    def alike(self, items: Tensor) -> Tensor:
+        """(n, N) the likenesses of each item's neighbours, 0 for all others."""
+        rows = torch.zeros(len(items), self.shape.n_items, device=items.device)
+        return rows.scatter_(1, self.nearest[items].long(), self.likeness[items])
+
 
 MODEL = ItemKNN

@@ -178,5 +178,8 @@ class NCF(Model):
         ]
         return torch.stack(found).mean(0)
 
+    def item_vectors(self) -> Tensor:
+        return torch.cat([each.item_vectors() for each in self.towers], 1)
+
 
 MODEL = NCF

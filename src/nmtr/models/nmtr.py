@@ -223,6 +223,8 @@ class NMTR(Model):
         self.check_histories(histories)
         users = torch.as_tensor(histories.users, device=self.user.device)
         rows = self.user[users.clamp(min=0)]
+        if bool((users >= 0).all()):  # the mean costs as much as all users
+            return rows
         return torch.where((users >= 0)[:, None], rows, self.user.mean(0))
 
     def score_behaviors(
@@ -233,18 +235,30 @@ class NMTR(Model):
     def score(self, state: Tensor, histories: Histories, items: Tensor | None = None) -> Tensor:
         return list(self._levels(state, items))[-1]
 
-    def cascade(self, state: Tensor) -> Cascade | None:
+    def item_vectors(self) -> Tensor:
+        """(N, any) what the target's unit makes of an item alone: h * q, and W q of an MLP."""
+        target = self.units[-1:]
+        made = gmf_weights(target, self.item)
+        _, first = first_layers([each.tower for each in mlps(target)], self.item[:0], self.item)
+        return torch.cat([self.item * made, first] if made.shape[1] else [first], 1)
+
+    def cascade(self, state: Tensor, like: Cascade | None = None) -> Cascade | None:
         compiled = self.user.is_cpu and self.config.activation == "relu"
         if not (compiled and self.kind == "probability" and self.shape.n_behaviors > 1):
             return None
         found = mlps(self.units)
+        towers = [each.tower for each in found]
         widths = self.config.layers if found else ()
-        first = first_layers([each.tower for each in found], state, self.item)
         last = -widths[0] if widths else None
+        sides = slice(last), slice(last, None)
+        if like:
+            ours, _ = first_layers(towers, state, self.item[:0])
+            p, first, top = _arrays(state, *(ours[:, side] for side in sides))
+            return like._replace(p=p, first_p=first, last_p=top)
+        both = first_layers(towers, state, self.item)
         learned = (state, self.item, self.bias, gmf_weights(self.units, state))
-        parts = [each[:, side] for side in (slice(last), slice(last, None)) for each in first]
-        arrays = (*learned, *parts, upper_weights(found, state))
-        rows: list[Any] = [each.detach().contiguous().numpy() for each in arrays]
+        parts = [each[:, side] for side in sides for each in both]
+        rows = _arrays(*learned, *parts, upper_weights(found, state))
         rows.append(np.array(widths, np.int64))
         return Cascade(*rows)
 
@@ -260,6 +274,10 @@ class NMTR(Model):
             own = unit.block(state, q) + bias[:, r]
             levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
         return levels
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [each.detach().contiguous().numpy() for each in tensors]
 
 
 MODEL = NMTR

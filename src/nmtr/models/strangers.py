@@ -21,7 +21,10 @@ def user_rows(table: Tensor, known: Tensor, users: npt.NDArray[np.int64]) -> Ten
     A stranger is -1. Where nobody is known, zeros stand in.
     """
     index = torch.as_tensor(users, device=table.device)
+    at = index.clamp(min=0)
+    met = (index >= 0) & known[at]
+    if bool(met.all()):  # the mean costs as much as all users
+        return table[at]
     weights = known.to(table.dtype)
     mean = (weights @ table) / weights.sum().clamp(min=1)
-    at = index.clamp(min=0)
-    return torch.where(((index >= 0) & known[at])[:, None], table[at], mean)
+    return torch.where(met[:, None], table[at], mean)

@@ -170,11 +170,13 @@ class Archive:
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """An array, memory-mapped and read-only."""
-        return self._read(name, _array)
+        found: npt.NDArray[Any] = self._read(name, _array)
+        return found
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a safetensors part, memory-mapped: not to be written to."""
-        return self._read(name, _tensors)
+        found: dict[str, Tensor] = self._read(name, _tensors)
+        return found
 
     def _read(self, name: str, read: Callable[[memoryview], Any]) -> Any:
         try:

@@ -1,37 +1,51 @@
-"""Recommendations for many users to one Parquet or CSV file, in bounded memory."""
+"""Recommendations for many users to one Parquet or CSV file: bounded memory, resumed after a kill.
+
+Finished parts wait in a folder beside the file, .NAME.parts, with what was asked for. The same
+question goes on after them; another one, or another model, begins anew.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import polars as pl
 
+from nmtr import __version__
 from nmtr.errors import UsageError
 from nmtr.evaluation.ranking import Progress
-from nmtr.files import replace_file
+from nmtr.files import replace_file, write_text
+from nmtr.serving import recommender as serving
 from nmtr.serving.recommender import Recommender
+from nmtr.serving.requests import Slice
+from nmtr.serving.rules import Rules
 
 KINDS = (".parquet", ".csv")
+ASKED = "asked.json"
 
 
-class How(TypedDict):
-    """What Recommender.recommend and stream have in common."""
+@dataclass(frozen=True)
+class Question:
+    """What every user of a batch is asked for; `now` as in Request."""
 
-    k: int
-    repeats: bool | None
-    exclude_seen: bool
+    k: int = 20
+    slice: Slice = "all"
+    rules: Rules = field(default_factory=Rules)
+    now: int | None = None
 
 
 def write(
     recommender: Recommender,
     users: pl.Series,
     out: Path,
+    question: Question,
     *,
-    k: int,
-    repeats: bool | None = None,
-    exclude_seen: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Write the best k items of each user to a .parquet or .csv file, whole or not at all.
@@ -40,24 +54,92 @@ def write(
     """
     if out.suffix not in KINDS:
         raise UsageError(f"{out}: expected a file that ends in {' or '.join(KINDS)}")
-    choice: How = {"k": k, "repeats": repeats, "exclude_seen": exclude_seen}
-    parts = recommender.stream(users, **choice, progress=progress)
-    rows = 0
+    parts = _Parts(out, recommender, users, question)
+    stream = recommender.stream(
+        users, k=question.k, slice=question.slice, rules=question.rules, now=parts.now,
+        start=parts.done, progress=progress,
+    )  # fmt: skip
+    for part in stream:
+        parts.add(part)
+    frame = pl.scan_parquet(parts.files) if parts.files else recommender.recommend([]).lazy()
     with replace_file(out) as temporary:
-        folder = temporary.with_suffix(".parts")
-        folder.mkdir(parents=True)
+        if out.suffix == ".csv":
+            frame.sink_csv(temporary)
+        else:
+            frame.sink_parquet(temporary)
+    parts.remove()
+    return parts.rows
+
+
+def parts_of(out: Path) -> Path:
+    """Where the finished parts of an unfinished batch wait."""
+    return out.with_name(f".{out.name}.parts")
+
+
+class _Parts:
+    """The finished parts of one batch, and its moment `now`."""
+
+    def __init__(
+        self, out: Path, recommender: Recommender, users: pl.Series, question: Question
+    ) -> None:
+        self.folder = parts_of(out)
+        asked = {
+            "nmtr": __version__,
+            "model": recommender.service.fingerprint,
+            "stock": recommender.service.filters.stocked,
+            "users": _hash(users),
+            "chunk": serving.CHUNK,
+            "question": json.loads(json.dumps(asdict(question))),
+        }
+        before = self._read()
+        same = {name: before.get(name) for name in asked} == asked
+        self.now = int(before["now"]) if same else question.now or int(time.time() * 1000)
+        if not same:
+            self.remove()
+        self.files = list(self._whole())
+        self.rows = 0
+        if self.files:
+            self.rows = int(pl.scan_parquet(self.files).select(pl.len()).collect().item())
+        self._asked = {**asked, "now": self.now}
+
+    @property
+    def done(self) -> int:
+        return len(self.files)
+
+    def _read(self) -> dict[str, Any]:
+        """What the parts that are there were asked for."""
         try:
-            for number, part in enumerate(parts):
-                part.write_parquet(folder / f"{number:06}.parquet")
-                rows += part.height
-            files = sorted(folder.iterdir())
-            frame = (
-                pl.scan_parquet(files) if files else recommender.recommend(users, **choice).lazy()
-            )
-            if out.suffix == ".csv":
-                frame.sink_csv(temporary)
-            else:
-                frame.sink_parquet(temporary)
-        finally:
-            shutil.rmtree(folder)
-    return rows
+            found = json.loads((self.folder / ASKED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _whole(self) -> Iterator[Path]:
+        number = 0
+        while (path := self._path(number)).exists():
+            yield path
+            number += 1
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.parquet"
+
+    def add(self, part: pl.DataFrame) -> None:
+        """Write one more part, whole or not at all."""
+        if not self.files:
+            write_text(self.folder / ASKED, json.dumps(self._asked))
+        path = self._path(self.done)
+        with replace_file(path) as temporary:
+            part.write_parquet(temporary)
+        self.files.append(path)
+        self.rows += part.height
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _hash(users: pl.Series) -> str:
+    total = sha256(str(users.dtype).encode())
+    for start in range(0, len(users), serving.CHUNK):
+        texts = users.slice(start, serving.CHUNK).cast(pl.String).to_list()
+        total.update(json.dumps(texts).encode())
+    return total.hexdigest()

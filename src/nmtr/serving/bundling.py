@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -45,25 +44,34 @@ def write_bundle(
             about = {"epochs": run.epochs, "version": __version__}
             write_tensors(weights, run.model.state_dict(), about)
         parts = _parts(run, weights, catalogue)
-        about = _about(run, parts, now or datetime.now(UTC))
+        about = _about(run, now or datetime.now(UTC))
         with replace_file(out) as temporary:
             write_archive(temporary, parts, about)
     return str(about["fingerprint"])
 
 
-def _about(run: Run, parts: Mapping[str, Part], now: datetime) -> dict[str, Any]:
-    data, total = run.data, sha256()
-    for each in (parts["config.toml"], data.fingerprint().encode()):
-        total.update(each)  # type: ignore[arg-type]  # both are bytes
+def fingerprint(run: Run) -> str:
+    """A short hash of settings, data and weights: what tells one bundle's model from another's."""
+    total = sha256(_config(run))
+    total.update(run.data.fingerprint().encode())
     for name, tensor in sorted(run.model.state_dict().items()):
         total.update(name.encode())
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()[:16]
+
+
+def _config(run: Run) -> bytes:
+    return tomli_w.dumps({"nmtr": __version__} | asdict(run.settings)).encode()
+
+
+def _about(run: Run, now: datetime) -> dict[str, Any]:
+    data = run.data
     return {
         "format": FORMAT,
         "schema": SCHEMA,
         "nmtr": __version__,
         "created": now.isoformat(timespec="seconds"),
-        "fingerprint": total.hexdigest()[:16],
+        "fingerprint": fingerprint(run),
         "data": data.fingerprint(),
         "model": run.settings.model,
         "protocol": run.settings.protocol,
@@ -79,9 +87,8 @@ def _about(run: Run, parts: Mapping[str, Part], now: datetime) -> dict[str, Any]
 def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str, Part]:
     data, records = run.data, run.data.records()
     trained = run.trained_users() if run.model.trained else np.ones(data.n_users, np.bool_)
-    config = tomli_w.dumps({"nmtr": __version__} | asdict(run.settings))
     parts: dict[str, Part] = {
-        "config.toml": config.encode(),
+        "config.toml": _config(run),
         "reports.json": json.dumps(_reports(run)).encode(),
         WEIGHTS: weights,
         "users.parquet": _parquet(data.users.ids.rename("id").to_frame()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +12,10 @@ from nmtr.data.vocabulary import Vocabulary
 from nmtr.errors import DataError, UsageError
 
 ITEM = "item_id"
-READERS = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": pl.read_csv,
+    ".parquet": pl.read_parquet,
+}
 
 
 def read_catalogue(path: Path, items: Vocabulary) -> tuple[pl.DataFrame, int]:

@@ -6,9 +6,8 @@ import re
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from nmtr.data.vocabulary import Vocabulary, hash_ids
+from nmtr.data.vocabulary import Vocabulary, hash_text
 
 WHOLE = re.compile(r"[+-]?\d+")
 
@@ -34,7 +33,7 @@ class Lookup:
         text = self._text(given)
         if text is None:
             return -1
-        wanted = hash_ids(pl.Series([text]))[0]
+        wanted = np.uint64(hash_text(text))
         at = int(np.searchsorted(self.hashes, wanted, sorter=self.order))
         while at < len(self.order) and self.hashes[found := int(self.order[at])] == wanted:
             if str(self.vocabulary.ids[found]) == text:

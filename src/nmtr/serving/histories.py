@@ -1,0 +1,140 @@
+"""What users have done: the bundle's records, and what they did since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nmtr.data.records import CSR, Histories, Records
+from nmtr.errors import UsageError
+from nmtr.serving.lookup import Lookup
+from nmtr.serving.requests import Event
+
+Items = npt.NDArray[np.int32]
+NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Current:
+    """One user's records now.
+
+    index: in the bundle, -1 for who is not there; items: per behaviour, ascending; changed: whether
+    events came after the bundle; unknown: events whose items the bundle does not know; bought: the
+    times of target events after the bundle, by item.
+    """
+
+    index: int
+    items: tuple[Items, ...]
+    changed: bool
+    unknown: int
+    bought: dict[int, int | None]
+
+    def seen(self) -> Items:
+        return np.unique(np.concatenate(self.items))
+
+    def funnel(self) -> Items:
+        """Items with an auxiliary record and no target record."""
+        below = np.concatenate([*self.items[:-1], np.zeros(0, np.int32)])
+        return np.setdiff1d(below, self.items[-1])
+
+    def without(self, item: int) -> tuple[Items, ...]:
+        """The records less those of one item."""
+        return tuple(each[each != item] for each in self.items)
+
+
+class Ledger:
+    """Looks up what users have done.
+
+    target_time: (target pairs,) ms of each target record's last event, or None.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        users: Lookup,
+        items: Lookup,
+        target_time: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self.records, self.users, self.items = records, users, items
+        self.target_time = target_time
+        self._places = {name: r for r, name in enumerate(records.behaviors)}
+        self._none = (np.zeros(0, np.int32),) * len(records.sets)
+
+    def current(self, user: object, events: Sequence[Event] = ()) -> Current:
+        """A user's records and events since; UsageError for a behaviour that is not known."""
+        found = self.at(-1 if user is None else self.users.index(user))
+        return self._after(found, events) if events else found
+
+    def at(self, index: int) -> Current:
+        """What the bundle knows of a user by index, -1 for a stranger."""
+        return Current(index, self.before(index), False, 0, {})
+
+    def _after(self, user: Current, events: Sequence[Event]) -> Current:
+        rows = user.items
+        sets: list[set[int]] = [set(each.tolist()) for each in rows]
+        bought: dict[int, int | None] = {}
+        unknown = 0
+        for event in events:
+            r, item = self._place(event.behavior), self.items.index(event.item)
+            if item < 0:
+                unknown += 1
+            elif event.undo:
+                sets[r].discard(item)
+            else:
+                sets[r].add(item)
+                if r == len(sets) - 1:
+                    bought[item] = event.timestamp
+        found = tuple(np.array(sorted(each), np.int32) for each in sets)
+        changed = any(map(_differ, found, rows))
+        return Current(user.index, found, changed, unknown, bought)
+
+    def _place(self, behavior: str) -> int:
+        if behavior not in self._places:
+            raise UsageError(
+                f"events: expected a behaviour of {', '.join(self._places)}, got {behavior!r}"
+            )
+        return self._places[behavior]
+
+    def before(self, index: int) -> tuple[Items, ...]:
+        """A user's records in the bundle."""
+        if index < 0:
+            return self._none
+        return tuple(np.asarray(each.row(index)) for each in self.records.sets)
+
+    def last_bought(self, user: Current, now: int) -> npt.NDArray[np.int64]:
+        """When each of the user's target items was last bought; where that is not known, now."""
+        bought = user.items[-1]
+        found = np.full(len(bought), now, np.int64)
+        if user.index >= 0 and self.target_time is not None:
+            target = self.records.target
+            low, high = target.indptr[user.index], target.indptr[user.index + 1]
+            old = target.indices[low:high]
+            at = np.minimum(np.searchsorted(old, bought), max(len(old) - 1, 0))
+            if len(old):
+                found = np.where(old[at] == bought, self.target_time[low:high][at], found)
+        for item, time in user.bought.items():
+            found[bought == item] = now if time is None else time
+        return found
+
+
+def _differ(one: Items, other: Items) -> bool:
+    return not np.array_equal(one, other)
+
+
+def together(users: Sequence[int], rows: Sequence[Sequence[Items]], n_items: int) -> Histories:
+    """Histories of B users from their indices and their items per behaviour."""
+    return Histories(
+        np.array(users, np.int64),
+        tuple(stacked(each, n_items) for each in zip(*rows, strict=True)),
+    )
+
+
+def stacked(rows: Sequence[Items], n_items: int) -> CSR:
+    """A set of rows, one below the other."""
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(each) for each in rows], out=indptr[1:])
+    joined = np.concatenate(rows) if rows else np.zeros(0, np.int32)
+    return CSR(indptr, np.asarray(joined, np.int32), n_items)

@@ -1,0 +1,251 @@
+"""The serving core: who asks, and for what, to the best items that the rules allow.
+
+Every way to recommend goes through `Service.rank`: one user, many, or a file of all.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import Histories
+from nmtr.evaluation.calibration import Calibration
+from nmtr.models.base import Model
+from nmtr.serving.bundle import Bundle, BundledLog
+from nmtr.serving.bundling import fingerprint
+from nmtr.serving.filters import Filter, Filters
+from nmtr.serving.histories import Current, Items, Ledger, stacked
+from nmtr.serving.lookup import Lookup
+from nmtr.serving.ranker import Ranked, Ranker, top_scores
+from nmtr.serving.requests import Answer, Basis, Item, Request, Slice
+from nmtr.serving.rules import Rules, diversify, still_held
+from nmtr.serving.states import States
+from nmtr.training.folder import Run
+
+POOL = 4  # candidates that diversity chooses from, for each item asked for
+LEAST_POOL = 100
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, with its user's records looked up."""
+
+    user: Current
+    k: int
+    slice: Slice
+    rules: Rules
+    now: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What B users get: the ranking, and per behaviour what is shown of it (B, R, k).
+
+    shown: probabilities, or scores where nothing is calibrated; NaN for popular items.
+    """
+
+    ranked: Ranked
+    shown: npt.NDArray[np.float32]
+    bases: list[Basis]
+
+
+class Service:
+    """A model, what users have done, and the rules' filters; answers in-process.
+
+    Every record of the log counts: an item that the user has bought, test or not, does not come
+    back but by the rules. Ties go in the order of a seeded hash of the item's id. trained_users:
+    (M,) which users the model was trained on, if not all; the others are folded in.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: Interactions | BundledLog,
+        calibration: Calibration | None = None,
+        *,
+        trained_users: npt.NDArray[np.bool_] | None = None,
+        catalogue: pl.DataFrame | None = None,
+        target_time: npt.NDArray[np.int64] | None = None,
+        counts: npt.NDArray[np.int64] | None = None,
+        lookups: tuple[Lookup, Lookup] | None = None,
+        negatives: tuple[int, ...] = (4,),
+        name: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.model, self.data, self.calibration = model, data, calibration
+        self.catalogue = catalogue
+        records = data.records()
+        users, items = lookups or (
+            Lookup(data.users, data.user_hash), Lookup(data.items, data.item_hash)
+        )  # fmt: skip
+        self.ledger = Ledger(records, users, items, target_time)
+        self.ranker = Ranker(model, data.item_hash)
+        sold = records.target.column_counts() if counts is None else counts[-1]
+        self.filters = Filters(items, catalogue, sold)
+        self._popular = sold.astype(np.float32)
+        self.states = States(model, self.ledger, self.ranker.stranger, trained_users, negatives)
+        self._name = name
+
+    @classmethod
+    def of(cls, source: Run | Bundle) -> Service:
+        """Serve a run's model, or a bundle."""
+        trained = source.trained_users() if source.model.trained else None
+        how: dict[str, Any] = {"trained_users": trained}
+        how["negatives"] = source.settings.training.negatives
+        how["name"] = lambda: fingerprint(source) if isinstance(source, Run) else source.fingerprint
+        if isinstance(source, Bundle):
+            how |= {"catalogue": source.catalogue, "target_time": source.target_time}
+            how |= {"counts": source.counts(), "lookups": source.lookups()}
+        return cls(source.model, source.data, source.calibration, **how)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model and data from others."""
+        return self._name()
+
+    @property
+    def behaviors(self) -> tuple[str, ...]:
+        return self.data.behaviors
+
+    def stock(self, items: Sequence[object] | None) -> int:
+        """Post what is in stock (None: everything); returns how many of the items are known."""
+        return self.filters.stock(items)
+
+    def recommend(self, request: Request) -> Answer:
+        """The best items for one user or visitor."""
+        return self.recommend_many([request])[0]
+
+    def recommend_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """The same for several at once."""
+        asks = [self.ask(each) for each in requests]
+        found = self.rank(asks)
+        return [self._answer(found, row, each) for row, each in enumerate(asks)]
+
+    def ask(self, request: Request) -> Ask:
+        """Look up a request's user; UsageError for a behaviour that the model does not know."""
+        user = self.ledger.current(request.user, request.events)
+        now = int(time.time() * 1000) if request.now is None else request.now
+        return Ask(user, request.k, request.slice, request.rules, now)
+
+    def rank(self, asks: Sequence[Ask]) -> Found:
+        """What each gets, k the largest that is asked for."""
+        n = self.data.n_items
+        k = min(n, max((each.k for each in asks), default=1))
+        ranked = Ranked(
+            np.full((len(asks), k), -1, np.int64),
+            np.full((len(asks), k), -np.inf, np.float32),
+            np.full((len(asks), len(self.behaviors), k), np.nan, np.float32),
+        )
+        found = Found(ranked, ranked.levels.copy(), [self.states.basis(each.user) for each in asks])
+        groups: dict[tuple[bool, float, int], list[int]] = {}
+        for row, each in enumerate(asks):
+            popular = found.bases[row] == "popular"
+            weight = 0.0 if popular else each.rules.popularity_penalty
+            groups.setdefault((popular, weight, self._pool(each)), []).append(row)
+        for (popular, _, pool), rows in groups.items():
+            self._rank_alike(asks, rows, pool, popular, found)
+        empty = [row for row, each in enumerate(asks) if self._needs_fallback(found, row, each)]
+        if empty:
+            again = [replace(each, slice="all") for each in asks]
+            for row in empty:
+                found.bases[row] = "popular"
+                self._rank_alike(again, [row], self._pool(asks[row]), True, found)
+        return found
+
+    def _pool(self, ask: Ask) -> int:
+        """How many candidates are wanted before diversity chooses."""
+        wanted = max(POOL * ask.k, LEAST_POOL) if ask.rules.diversity else ask.k
+        return min(self.data.n_items, wanted)
+
+    def _needs_fallback(self, found: Found, row: int, ask: Ask) -> bool:
+        return ask.rules.fallback and ask.slice != "all" and found.ranked.items[row, 0] < 0
+
+    def _rank_alike(
+        self, asks: Sequence[Ask], rows: list[int], pool: int, popular: bool, found: Found
+    ) -> None:
+        """Fill the rows of those who share a pool, a penalty, and whether by the model."""
+        chosen = [asks[row] for row in rows]
+        filters = [self.filters.of(each.rules) for each in chosen]
+        blocked = [self._blocked(each, by) for each, by in zip(chosen, filters, strict=True)]
+        mask = stacked(blocked, self.data.n_items)
+        if popular:
+            scores = np.broadcast_to(self._popular, (len(rows), self.data.n_items))
+            items, values = top_scores(scores, mask, self.ranker.order, pool)
+            levels = np.full((len(rows), len(self.behaviors), pool), np.nan, np.float32)
+            ranked, shown = Ranked(items, values, levels), levels
+        else:
+            state, histories = self.states.of([each.user for each in chosen])
+            ranked = self.ranker.best(state, histories, mask, pool, filters[0].shift)
+            shown = self._shown(ranked.levels, histories)
+        for at, row in enumerate(rows):
+            places = self._places(ranked, at, chosen[at])
+            n = len(places)
+            found.ranked.items[row, :n] = ranked.items[at, places]
+            found.ranked.scores[row, :n] = ranked.scores[at, places]
+            found.ranked.levels[row, :, :n] = ranked.levels[at][:, places]
+            found.shown[row, :, :n] = shown[at][:, places]
+
+    def _places(self, ranked: Ranked, row: int, ask: Ask) -> npt.NDArray[np.int64]:
+        """Which of a row's candidates are given, in order."""
+        n = int(np.count_nonzero(ranked.items[row] >= 0))
+        if not ask.rules.diversity:
+            return np.arange(min(n, ask.k))
+        items = ranked.items[row, :n]
+        alike = self.filters.likeness(items, ask.rules.diversify_by, self.model)
+        return diversify(ranked.scores[row, :n], alike, ask.k, ask.rules.diversity)
+
+    def _blocked(self, ask: Ask, by: Filter) -> Items:
+        """The items that one user does not get."""
+        user, parts = ask.user, [by.blocked]
+        exclude = ask.rules.exclude or ("nothing" if self.data.repurchase else "bought")
+        bought = user.items[-1]
+        if exclude == "seen":
+            parts.append(user.seen())
+        elif by.days is not None:
+            last = self.ledger.last_bought(user, ask.now)
+            parts.append(bought[still_held(by.days[bought], last, ask.now)])
+        elif exclude == "bought":
+            parts.append(bought)
+        if ask.slice == "new":
+            parts.append(user.seen())
+        elif ask.slice == "in-funnel":
+            every = np.arange(self.data.n_items, dtype=np.int32)
+            parts.append(np.setdiff1d(every, user.funnel(), assume_unique=True))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _shown(
+        self, levels: npt.NDArray[np.float32], histories: Histories
+    ) -> npt.NDArray[np.float32]:
+        if self.calibration is None:
+            return levels
+        with torch.inference_mode():
+            given = torch.from_numpy(levels)
+            found: npt.NDArray[np.float32] = self.calibration.probabilities(
+                given, histories
+            ).numpy()
+        return found
+
+    def _answer(self, found: Found, row: int, ask: Ask) -> Answer:
+        index = found.ranked.items[row]
+        index = index[index >= 0]
+        known = self.data.items.ids
+        ids = [known[each] for each in index.tolist()]
+        scores, basis = found.ranked.scores[row].tolist(), found.bases[row]
+        shown = found.shown[row, :, : len(ids)].T.tolist()
+        items = tuple(
+            Item(
+                ids[n], n + 1, scores[n],
+                {} if basis == "popular" else dict(zip(self.behaviors, shown[n], strict=True)),
+            )
+            for n in range(len(ids))
+        )  # fmt: skip
+        return Answer(items, basis, self.calibration is not None, ask.user.unknown)

@@ -1,0 +1,100 @@
+"""Users' states: as trained, or folded in where their history is not what training knew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nmtr.data.records import Histories
+from nmtr.models.base import Model
+from nmtr.serving.cache import Cache
+from nmtr.serving.histories import Current, Items, Ledger, together
+from nmtr.serving.requests import Basis
+
+KEPT = 20_000  # users whose folded state is kept
+
+
+class States:
+    """Knows the state of each user.
+
+    stranger: (1, E) the state of who is not known; trained_users: (M,) whom the model was trained
+    on, if not all.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        ledger: Ledger,
+        stranger: Tensor,
+        trained_users: npt.NDArray[np.bool_] | None,
+        negatives: tuple[int, ...],
+    ) -> None:
+        self.model, self.ledger, self.stranger = model, ledger, stranger
+        self.trained_users, self.negatives = trained_users, negatives
+        self._folded: Cache[Tensor] = Cache(KEPT)
+
+    def trained(self, user: Current) -> bool:
+        """Whether training met the user."""
+        if user.index < 0:
+            return False
+        return self.trained_users is None or bool(self.trained_users[user.index])
+
+    def basis(self, user: Current) -> Basis:
+        """What a user is recommended by."""
+        if self.trained(user):
+            return "fold-in" if user.changed else "model"
+        return "fold-in" if any(map(len, user.items)) else "popular"
+
+    def of(self, users: Sequence[Current]) -> tuple[Tensor, Histories]:
+        """(B, E) the users' states, and their histories as the model meets them."""
+        histories = self._met(users)
+        bases = [self.basis(each) for each in users]
+        as_trained = [row for row, each in enumerate(bases) if each == "model"]
+        with torch.inference_mode():
+            if len(as_trained) == len(users):
+                return self.model.encode(histories), histories
+            state = self.stranger.repeat(len(users), 1)
+            if as_trained:
+                state[as_trained] = self.model.encode(self._met([users[n] for n in as_trained]))
+            for row, basis in enumerate(bases):
+                if basis == "fold-in":
+                    state[row] = self._folded_in(users[row])
+        return state, histories
+
+    def _met(self, users: Sequence[Current]) -> Histories:
+        index = [each.index if self.trained(each) else -1 for each in users]
+        return together(index, [each.items for each in users], self.model.shape.n_items)
+
+    def _folded_in(self, user: Current) -> Tensor:
+        """(E,) one user's state; the last ones folded in are kept."""
+        key = (user.index, *(each.tobytes() for each in user.items))
+        found = self._folded.get(key)
+        if found is None:
+            (found,) = self.fold(user, [user.items])
+            self._folded.put(key, found)
+        return found
+
+    def fold(self, user: Current, rows: Sequence[Sequence[Items]]) -> Tensor:
+        """(B, E) the user's state under B histories other than what training knew."""
+        trained, n = self.trained(user), self.model.shape.n_items
+        index = [user.index if trained else -1] * len(rows)
+        before = self.ledger.before(user.index if trained else -1)
+        with torch.inference_mode():
+            return self.model.fold_in(
+                together(index, rows, n),
+                start=self._start(user).expand(len(rows), -1),
+                before=together(index, [before] * len(rows), n),
+                negatives=self.negatives,
+            )
+
+    def _start(self, user: Current) -> Tensor:
+        """(1, E) the state as trained, a stranger's where training never met the user."""
+        if not self.trained(user):
+            return self.stranger
+        before = self.ledger.before(user.index)
+        with torch.inference_mode():
+            return self.model.encode(together([user.index], [before], self.model.shape.n_items))
