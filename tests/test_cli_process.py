@@ -10,11 +10,13 @@ import pytest
 from nmtr.data.interactions import Interactions
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["train", "--help"], ["tune", "--help"]]
+)
 def test_help_comes_without_the_heavy_imports(words: list[str]) -> None:
     script = (
         "import sys\nfrom nmtr.cli import run\ncode = run(sys.argv[1:])\n"
-        "heavy = [each for each in ('torch', 'polars', 'numba') if each in sys.modules]\n"
+        "heavy = [each for each in ('torch', 'polars', 'numba', 'optuna') if each in sys.modules]\n"
         "print(heavy, file=sys.stderr)\nsys.exit(code)"
     )
     found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)

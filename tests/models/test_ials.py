@@ -15,6 +15,7 @@ from nmtr.data.weighted import weighted_sum
 from nmtr.errors import UsageError
 from nmtr.models import ials, make
 from nmtr.models.base import Model, Shape
+from nmtr.models.kernels import ials as conjugate
 
 M, N = 40, 18
 NAMES = ("hold", "keep")
@@ -76,10 +77,12 @@ def objective(user: Floats, item: Floats) -> float:
 
 
 @pytest.mark.parametrize("embedding", [3, 8, 64])
-@pytest.mark.parametrize("cells", [1, 1_000_000])
+@pytest.mark.parametrize(("steps", "cells"), [(64, 1_000_000), (2, 1_000_000), (0, 1)])
 def test_a_history_is_solved_for_exactly_be_it_shorter_or_longer_than_the_factors(
-    embedding: int, cells: int, monkeypatch: pytest.MonkeyPatch
+    embedding: int, steps: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By conjugate gradients, or where those take too many steps, by Cholesky."""
+    monkeypatch.setattr(conjugate, "STEPS", steps)
     monkeypatch.setattr(ials, "BLOCK_CELLS", cells)
     user, item = factors(taught(3, embedding))
     some = X.sum(1) > 0
@@ -111,6 +114,36 @@ def test_two_tastes_are_told_apart() -> None:
     some = X.sum(1) > 0
     product = (user @ item.T)[some]
     assert product[likes[some]].mean() > 2 * product[~likes[some]].mean()
+
+
+@pytest.mark.parametrize("embedding", [1, 6, 33])
+def test_conjugate_gradients_agree_with_cholesky_or_say_that_they_do_not(embedding: int) -> None:
+    rng = np.random.default_rng(embedding)
+    x = weighted_sum(RECORDS.sets, WEIGHTS)
+    other = rng.normal(0, 1, (N, embedding)).astype(np.float32)
+    spread = rng.uniform(0.01, 3, embedding).astype(np.float32)
+    model = make("ials", {"embedding": embedding}, Shape(M, N, NAMES))
+    assert isinstance(model, ials.IALS)
+    for least in (1e-2, 1, 100):
+        shrink = rng.uniform(least, 2 * least, M).astype(np.float32)
+        given = torch.from_numpy(other), torch.from_numpy(spread), shrink
+        expected = model.solve_exactly(x, *given).numpy()
+        found, solved = conjugate.conjugate_gradients(x, other, spread, shrink)
+        assert solved.all()
+        assert np.allclose(found, expected, rtol=1e-3, atol=1e-5)
+    wrong = np.full(M, np.nan, np.float32)
+    solved = conjugate.conjugate_gradients(x, other, spread, wrong)[1]
+    assert np.array_equal(solved, np.zeros(M, np.bool_))
+
+
+def test_threads_solve_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conjugate, "LEAST", 10)
+    before, found = torch.get_num_threads(), {}
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found[threads] = factors(taught(2))[1]
+    torch.set_num_threads(before)
+    assert np.array_equal(found[1], found[3])
 
 
 def test_a_ridge_too_small_is_refused_with_what_to_do() -> None:

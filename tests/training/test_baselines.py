@@ -20,7 +20,7 @@ from nmtr.training.run import Settings, execute, open_run
 from nmtr.training.trainer import Training, batches, train
 
 SWEPT = ("bpr", "mc-bpr")
-BATCHED = ("cmf", "mc-gmf", "neumf")
+BATCHED = ("cmf", "mc-gmf", "neumf", "lightgcn")
 Small = Callable[..., Settings]
 
 

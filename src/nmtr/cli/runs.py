@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,11 +39,11 @@ def train(
     model
         nmtr-gmf, nmtr-mlp, nmtr-neumf; of the target alone: bpr, gmf, mlp, neumf; of all
         behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory: popularity, replay;
-        linear and alike: ease, itemknn, ials.
+        linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset
-        settings that come with nmtr: paper.
+        settings that come with nmtr: paper, or DATA_SET/PROTOCOL/MODEL where tuned.
     config
         a TOML file of settings, as in a run's config.toml.
     set
@@ -54,9 +53,10 @@ def train(
     from nmtr.errors import UsageError
     from nmtr.options import parse_assignments
     from nmtr.training.run import execute
+    from nmtr.training.settings import override
 
-    settings, place = _settings(preset, config)
-    settings = _override(settings, model, protocol, parse_assignments(set or []))
+    settings, place = find_settings(preset, config)
+    settings = override(settings, parse_assignments(set or []), model=model, protocol=protocol)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
     if any(out.glob("checkpoint-*.safetensors")):
@@ -68,7 +68,16 @@ def train(
     say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
 
 
-def _settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+def presets() -> dict[str, Path]:
+    """The settings that come with nmtr: `paper`, and DATA_SET/PROTOCOL/MODEL where tuned."""
+    files = sorted(PRESETS.rglob("*.toml"))
+    return {each.relative_to(PRESETS).with_suffix("").as_posix(): each for each in files}
+
+
+def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
     """Settings from a preset or a file, and the data set that the file names, if it does."""
     from nmtr.errors import UsageError
     from nmtr.training.settings import Settings, read_settings
@@ -76,44 +85,14 @@ def _settings(preset: str | None, config: Path | None) -> tuple[Settings, Path |
     if preset and config:
         raise UsageError("give --preset or --config, not both")
     if preset:
-        folder = Path(__file__).parent.parent / "presets"
-        known = sorted(each.stem for each in folder.glob("*.toml"))
-        if preset not in known:
-            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(known)}")
-        return read_settings(folder / f"{preset}.toml")[0], None
+        files = presets()
+        if preset not in files:
+            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(files)}")
+        return read_settings(files[preset])[0], None
     if config:
         settings, about = read_settings(config)
         return settings, config.parent / about["data"] if about.get("data") else None
     return Settings(), None
-
-
-def _override(
-    settings: Settings, model: str | None, protocol: str | None, assignments: dict[str, str]
-) -> Settings:
-    """The settings with what the flags say."""
-    from nmtr.models import option_names
-    from nmtr.options import build, check_name
-    from nmtr.training.settings import Settings
-    from nmtr.training.trainer import Training
-
-    own = {each.name for each in fields(Training)}
-    known = [*own, *option_names(model or settings.model), "validation_users"]
-    for name in assignments:
-        check_name(name, known, where=f"model {model or settings.model}, or its training,")
-    training = {name: value for name, value in assignments.items() if name in own}
-    top = {name: value for name, value in assignments.items() if name == "validation_users"}
-    options = {name: each for name, each in assignments.items() if name not in own | set(top)}
-    changed = {
-        "model": model or settings.model,
-        "protocol": protocol or settings.protocol,
-        "options": {**settings.options, **options},
-        "training": build(Training, {**_shallow(settings.training), **training}, where="training"),
-    }
-    return build(Settings, {**_shallow(settings), **changed, **top}, where="settings")
-
-
-def _shallow(settings: Any) -> dict[str, Any]:
-    return {each.name: getattr(settings, each.name) for each in fields(settings)}
 
 
 def evaluate(

@@ -48,26 +48,32 @@ def mapping(text: str | None) -> dict[str, str]:
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar with time left; call what it gives with (done, of)."""
-    with _progress() as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+    with progress() as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, of: shown.update(task, completed=done, total=of)
 
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[str, int, int, int, float], None]]:
     """A progress bar for training: the phase, the epoch, its steps, the loss."""
-    with _progress() as progress:
-        task = progress.add_task("train", total=None)
-
-        def report(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
-            if step % 16 == 0 or step == steps:
-                title = f"{phase}, epoch {epoch}, loss {loss:.4f}"
-                progress.update(task, description=title, completed=step, total=steps)
-
-        yield report
+    with progress() as shown:
+        yield training_report(shown)
 
 
-def _progress() -> Progress:
+def training_report(shown: Progress) -> Callable[[str, int, int, int, float], None]:
+    """What shows a training as one of several bars."""
+    task = shown.add_task("train", total=None)
+
+    def report(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
+        if step % 16 == 0 or step == steps:
+            title = f"{phase}, epoch {epoch}, loss {loss:.4f}"
+            shown.update(task, description=title, completed=step, total=steps)
+
+    return report
+
+
+def progress() -> Progress:
+    """Bars on standard error, gone when they are done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -15,7 +15,10 @@ from nmtr.options import build
 if TYPE_CHECKING:
     from nmtr.models.base import Model, Shape
 
-NOT_MODELS = ("base", "losses", "units", "kernels", "embeddings", "levels", "strangers")
+NOT_MODELS = (
+    *("base", "losses", "units", "kernels", "embeddings", "levels", "strangers", "graph"),
+    "space",
+)
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})
     for prefix, name in (("", "ncf"), ("mc-", "mc-ncf"), ("nmtr-", "nmtr"))

@@ -161,10 +161,10 @@ class Model(nn.Module):
 
     def check_batch(self, batch: Batch) -> None:
         """Raise ValueError where a batch does not fit the model's shape."""
-        if batch.target.shape[1] != self.shape.n_behaviors:
+        if batch.target.shape[1] != len(self.learns):
             raise ValueError(
-                f"expected a batch of {self.shape.n_behaviors} behaviours "
-                f"({', '.join(self.shape.behaviors)}), got {batch.target.shape[1]}"
+                f"expected a batch of {len(self.learns)} behaviours "
+                f"({', '.join(self.learns)}), got {batch.target.shape[1]}"
             )
         if not len(batch):
             return

@@ -24,6 +24,7 @@ from nmtr.models.base import Model, Shape, Sweep
 from nmtr.models.kernels.bpr import bpr_users
 from nmtr.models.kernels.threads import even_cuts, in_threads
 from nmtr.models.levels import LevelPairs, Levels
+from nmtr.models.space import Range, Space, Whole
 from nmtr.models.strangers import known_users, user_rows
 
 LEAST = 50_000  # pairs a thread is worth
@@ -48,6 +49,13 @@ class Config:
             raise ValueError(
                 f"expected l2 >= 0 and init_std > 0, got {self.l2} and {self.init_std}"
             )
+
+    def space(self) -> Space:
+        return {
+            "l2": Range(1e-3, 0.3, log=True, least=1e-6),
+            "learning_rate": Range(0.01, 0.3, log=True),
+            "negatives": Whole(1, 8),
+        }
 
 
 class BPR(Model):

@@ -22,6 +22,7 @@ from nmtr.models.embeddings import take_rows
 from nmtr.models.kernels.cmf import FactorLoss
 from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import weighted_log_loss
+from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.strangers import known_users, user_rows
 
 
@@ -48,6 +49,9 @@ class Config:
             raise ValueError(
                 f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}"
             )
+
+    def space(self) -> Space:
+        return {**BATCHES, "lambdas": Weights(0.1, 10.0, empty=1.0)}
 
 
 class CMF(Model):

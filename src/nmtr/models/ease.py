@@ -24,6 +24,7 @@ from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import average_row, check_weights, weighted_sum, weights_of
 from nmtr.errors import UsageError
 from nmtr.models.base import Model, Shape
+from nmtr.models.space import Range, Space, Weights
 
 MOST_ITEMS = 40_000
 BLOCK = 1024  # columns of the Gram matrix made at once
@@ -45,6 +46,9 @@ class Config:
         if not self.ridge > 0:  # a NaN is not
             raise ValueError(f"ridge: expected a number above 0, got {self.ridge}")
         check_weights(self.weights)
+
+    def space(self) -> Space:
+        return {"ridge": Range(5.0, 5000.0, log=True), "weights": Weights(0.01, 3.0, empty=0.0)}
 
 
 class Ease(Model):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -27,6 +28,8 @@ from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import check_weights, weighted_sum, weights_of
 from nmtr.errors import UsageError
 from nmtr.models.base import Model, Shape
+from nmtr.models.kernels.ials import conjugate_gradients
+from nmtr.models.space import Range, Space, Weights
 
 BLOCK_CELLS = 1_000_000  # numbers gathered at once: 4 MB of float32
 
@@ -62,6 +65,14 @@ class Config:
         if not 0 <= self.nu <= 1:
             raise ValueError(f"nu: expected 0 <= nu <= 1, got {self.nu}")
         check_weights(self.weights)
+
+    def space(self) -> Space:
+        return {
+            "ridge": Range(1e-4, 1.0, log=True),
+            "alpha0": Range(1e-4, 1.0, log=True),
+            "nu": Range(0.0, 1.0, least=0.0, most=1.0),
+            "weights": Weights(0.01, 3.0, empty=0.0),
+        }
 
 
 class IALS(Model):
@@ -102,18 +113,32 @@ class IALS(Model):
         return factors @ vectors.float(), self.config.alpha0 * values.clamp(min=0).float()
 
     def _solve(self, x: csr_array, other: Tensor, spread: Tensor) -> Tensor:
-        """(rows, E) the best factors for x (rows, n), given its columns' (n, E), turned.
+        """(rows, E) the best factors for x (rows, n), given its columns' (n, E), turned."""
+        weight = x.sum(1) + self.config.alpha0 * x.shape[1]
+        shrink = (self.config.ridge * weight**self.config.nu).astype(np.float32)
+        if not other.is_cpu:
+            return self.solve_exactly(x, other, spread, shrink)
+        found, solved = conjugate_gradients(x, other.numpy(), spread.numpy(), shrink)
+        result = torch.from_numpy(found)
+        if not solved.all():
+            hard = np.flatnonzero(~solved)
+            result[hard] = self.solve_exactly(x[hard], other, spread, shrink[hard])
+        return result
+
+    def solve_exactly(
+        self, x: csr_array, other: Tensor, spread: Tensor, shrink: npt.NDArray[np.float32]
+    ) -> Tensor:
+        """The same by Cholesky, on any device.
 
         With S the rows of sqrt(x_ui) h_i of one user, d = spread + ridge f_u and s = sqrt(x_u), a
         user of many records is solved for in E unknowns, (S'S + diag d) w = S's, one of few in as
         many as their records: w = diag(1/d) S'c with (S diag(1/d) S' + I) c = s.
         """
-        config, size, device = self.config, other.shape[1], other.device
-        weight = x.sum(1) + config.alpha0 * x.shape[1]
-        shrink = torch.from_numpy((config.ridge * weight**config.nu).astype(np.float32)).to(device)
+        size, device = other.shape[1], other.device
+        of_rows = torch.from_numpy(shrink).to(device)
         found = other.new_zeros(x.shape[0], size)
         for rows, index, value in _padded(x, size):
-            d = spread + shrink[rows, None]
+            d = spread + of_rows[rows, None]
             s = value.to(device).sqrt()[:, :, None]
             met = other[index] * s
             if index.shape[1] < size:

@@ -21,6 +21,7 @@ from torch import Tensor
 from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import average_row, check_weights, weighted_sum, weights_of
 from nmtr.models.base import Model, Shape
+from nmtr.models.space import Range, Space, Weights, Whole
 
 BLOCK_CELLS = 4_000_000  # pairs of items compared at once: 16 MB of float32
 
@@ -44,6 +45,13 @@ class Config:
         if not self.shrink >= 0:  # a NaN is not
             raise ValueError(f"shrink: expected 0 or more, got {self.shrink}")
         check_weights(self.weights)
+
+    def space(self) -> Space:
+        return {
+            "k": Whole(30, 2000, log=True),
+            "shrink": Range(1.0, 1000.0, log=True, least=0.01),
+            "weights": Weights(0.01, 3.0, empty=0.0),
+        }
 
 
 class ItemKNN(Model):

@@ -15,6 +15,12 @@ def weighted_log_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
 
 
+def pairwise_loss(p: Tensor, q: Tensor, u: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Mean over triples (T,) of log(1 + exp(p_u . q_j - p_u . q_i)): BPR's, a scalar."""
+    margin = (p[u] * (q[i] - q[j])).sum(1)
+    return F.softplus(-margin).sum() / max(len(u), 1)
+
+
 def link(below: Tensor, own: Tensor, *, kind: str) -> Tensor:
     """One step of the cascade (NMTR, eq. 4): the logit below and f^r + b^r, to the logit of r.
 

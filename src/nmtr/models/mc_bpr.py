@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nmtr.models import bpr
 from nmtr.models.base import Shape
 from nmtr.models.levels import Levels
+from nmtr.models.space import LEVELS, Space
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Config(bpr.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         Levels(self.level_weights or (1.0,), self.beta)
+
+    def space(self) -> Space:
+        return {**super().space(), **LEVELS}
 
 
 class MCBPR(bpr.BPR):

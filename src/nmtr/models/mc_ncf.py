@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from nmtr.models import ncf
 from nmtr.models.base import Shape
 from nmtr.models.levels import Levels
+from nmtr.models.space import LEVELS, Space
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Config(ncf.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         Levels(self.level_weights or (1.0,), self.beta)
+
+    def space(self) -> Space:
+        return {**super().space(), **LEVELS}
 
 
 class MCNCF(ncf.NCF):

@@ -29,6 +29,7 @@ from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.kernels.cascade import CascadeLoss
 from nmtr.models.losses import weighted_log_loss
+from nmtr.models.space import Choice, Space
 from nmtr.models.strangers import known_users, user_rows
 from nmtr.models.units import first_layers, gmf_weights, mlps, upper_weights
 
@@ -67,6 +68,11 @@ class Config:
         named = {each.name: getattr(self, each.name) for each in fields(self)}
         shared = {each.name: named[each.name] for each in fields(nmtr.Config) if each.name in named}
         return nmtr.Config(**{**shared, "unit": unit})
+
+    def space(self) -> Space:
+        found = {**self.tower(self.unit).space()}
+        del found["lambdas"]
+        return found | ({"pretrain": Choice((0, 5))} if self.unit == "neumf" else {})
 
 
 class NCF(Model):

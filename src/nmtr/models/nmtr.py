@@ -30,12 +30,14 @@ from nmtr.models.kernels.cascade import CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import link, weighted_log_loss
+from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.units import (
     ACTIVATIONS,
     Unit,
     first_layers,
     gmf_weights,
     make_unit,
+    mlp_space,
     mlps,
     upper_weights,
 )
@@ -100,6 +102,10 @@ class Config:
             raise ValueError(
                 f"lambdas: expected non-negative weights with a positive sum, got {self.lambdas}"
             )
+
+    def space(self) -> Space:
+        mlp = {} if self.unit == "gmf" else mlp_space(self.embedding, self.activation)
+        return {**BATCHES, **mlp, "lambdas": Weights(0.1, 10.0, empty=1.0)}
 
 
 class NMTR(Model):

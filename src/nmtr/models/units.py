@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nmtr.models.space import Cases, Entry, Range, Space
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 BLOCK_ROWS = 32_768  # rows of a block's hidden layer held at once: 8 MB at width 64
 
@@ -107,6 +109,19 @@ class MLP(nn.Module):
         self.tower.first_p.weight.copy_(torch.cat([one, -one, one, -one]))
         self.tower.first_q.weight.copy_(torch.cat([one, -one, -one, one]))
         self.h.copy_(torch.tensor([0.5, 0.5, -0.5, -0.5]).repeat_interleave(len(one)))
+
+
+def mlp_space(embedding: int, activation: str) -> Space:
+    """What may be told to a model that has MLPs: how they start, and how they learn."""
+    found: dict[str, Entry] = {
+        "mlp_l2": Range(1e-5, 0.01, log=True, least=1e-7),
+        "mlp_rate": Range(0.01, 1.0, log=True),
+    }
+    if activation == "relu":
+        agreement = {"layers": (4 * embedding,), "mlp_init": "agreement", "init_std": 0.05}
+        random = {"layers": (64, 32, 16), "mlp_init": "glorot", "init_std": 0.01}
+        found["tower"] = Cases({"random": random, "agreement": agreement})
+    return found
 
 
 class NeuMF(nn.Module):

@@ -54,12 +54,8 @@ def begin(path: Path, data: Interactions, settings: Settings) -> None:
     file = path / CONFIG
     if (path / WEIGHTS).exists():
         raise UsageError(f"{path} holds a finished run; name another folder for this one")
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; name a folder for the run")
-    if not file.exists() and path.exists():
-        others = [each.name for each in path.iterdir() if not each.name.startswith(".")]
-        if others:
-            raise UsageError(f"{path} holds something else ({others[0]}); name another folder")
+    if not file.exists():
+        check_free(path, "run")
     path.mkdir(parents=True, exist_ok=True)
     if file.exists() and any(path.glob("checkpoint-*.safetensors")):
         old, about = read_settings(file)
@@ -71,6 +67,16 @@ def begin(path: Path, data: Interactions, settings: Settings) -> None:
     else:
         write_config(path, data, settings)
     (path / "metrics.jsonl").unlink(missing_ok=True)  # each phase writes its whole history again
+
+
+def check_free(path: Path, what: str) -> None:
+    """Raise UsageError unless there is nothing at `path`, or a folder of hidden files at most."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; name a folder for the {what}")
+    if path.exists():
+        others = [each.name for each in path.iterdir() if not each.name.startswith(".")]
+        if others:
+            raise UsageError(f"{path} holds something else ({others[0]}); name another folder")
 
 
 def write_config(path: Path, data: Interactions, settings: Settings) -> None:

@@ -14,30 +14,23 @@ epoch; then the model is fitted again on all but test for as many epochs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from nmtr.data.interactions import Interactions
-from nmtr.data.records import Histories, Records
-from nmtr.data.split import Evaluation, split
-from nmtr.data.vocabulary import mix
+from nmtr.data.records import Records
+from nmtr.data.split import split
 from nmtr.evaluation import calibration
-from nmtr.evaluation.metrics import per_user
-from nmtr.evaluation.ranking import ranks
-from nmtr.models import make
-from nmtr.models.base import Model, Shape
+from nmtr.models.base import Model
 from nmtr.training import folder
 from nmtr.training.checkpoint import Progress
 from nmtr.training.folder import Run, open_run, save_run
+from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
-from nmtr.training.trainer import Report, train
+from nmtr.training.trainer import Measure, Report, train
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
-
-Measure = Callable[[Model], Mapping[str, float]]
 
 
 def execute(
@@ -80,15 +73,10 @@ class _Phases:
         self, data: Interactions, settings: Settings, path: Path | None, report: Report | None
     ) -> None:
         self.data, self.settings, self.path, self.report = data, settings, path, report
-        self.shape = Shape(data.n_users, data.n_items, data.behaviors)
-        model = self._new()
+        model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
         self.calibrates = model.probabilistic and self.settings.training.calibrate
-
-    def _new(self) -> Model:
-        torch.manual_seed(self.settings.training.seed)
-        return make(self.settings.model, self.settings.options, self.shape)
 
     def epochs(self) -> int:
         """How many epochs to train: those that validation chooses, or as many as were asked for."""
@@ -99,15 +87,9 @@ class _Phases:
 
     def _select(self, metric: str) -> int:
         """Train against validation; how many epochs were best."""
-        validation = split(self.data, self.settings.protocol, fold="validation")
-        evaluation = sample_users(self.data, validation.evaluation, self.settings.validation_users)
-
-        def measure(model: Model) -> Mapping[str, float]:
-            values = per_user(ranks(model, evaluation), evaluation.truth.indptr)
-            return {name: float(values[name].mean()) for name in (metric, "hr@100", "ndcg@100")}
-
+        found = Selection.of(self.data, self.settings)
         epochs = self.settings.training.epochs
-        return self._train("selection", validation.train, epochs, measure)[1].best_epoch
+        return self._train("selection", found.records, epochs, found.measure(metric))[1].best_epoch
 
     def fit(self, phase: str, records: Records, epochs: int) -> Model:
         """Train for a fixed number of epochs."""
@@ -116,7 +98,7 @@ class _Phases:
     def _train(
         self, phase: str, records: Records, epochs: int, measure: Measure | None
     ) -> tuple[Model, Progress]:
-        model = self._new()
+        model = new_model(self.data, self.settings)
         progress = Progress(phase)
         if not model.trained:
             model.learn(records)
@@ -135,21 +117,3 @@ class _Phases:
             with (self.path / "metrics.jsonl").open("a") as stream:
                 stream.writelines(json.dumps(line) + "\n" for line in progress.history)
         return model, progress
-
-
-def sample_users(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:
-    """The evaluation of `users` of its users, chosen by hash; of all where 0."""
-    if not 0 < users < len(evaluation.users):
-        return evaluation
-    hashes = data.user_hash[evaluation.users]
-    rows = np.sort(np.argsort(mix(hashes, hashes, salt=5))[:users])
-    wanted = np.isin(evaluation.truth.row_of_each(), rows)
-    histories = evaluation.histories
-    return Evaluation(
-        evaluation.users[rows],
-        Histories(histories.users[rows], tuple(each.take(rows) for each in histories.items)),
-        evaluation.truth.take(rows),
-        evaluation.mask.take(rows),
-        evaluation.in_funnel[wanted],
-        evaluation.sealed[rows],
-    )

@@ -13,9 +13,9 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.split import default_protocol
 from nmtr.errors import UsageError
 from nmtr.evaluation.metrics import parse
-from nmtr.models import VARIANTS
+from nmtr.models import VARIANTS, option_names
 from nmtr.models.base import Model
-from nmtr.options import build
+from nmtr.options import build, check_name
 from nmtr.training.optim import OPTIMIZERS
 from nmtr.training.trainer import Training
 
@@ -40,6 +40,38 @@ class Settings:
             raise ValueError(
                 f"validation_users: expected 0 (all) or more, got {self.validation_users}"
             )
+
+
+def override(
+    settings: Settings,
+    changes: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    protocol: str | None = None,
+) -> Settings:
+    """The settings with options of the model and of training changed, text or typed.
+
+    Raises UsageError for an unknown name or a wrong value.
+    """
+    name = model or settings.model
+    own = {each.name for each in fields(Training)}
+    known = [*own, *option_names(name), "validation_users"]
+    for option in changes:
+        check_name(option, known, where=f"model {name}, or its training,")
+    training = {option: value for option, value in changes.items() if option in own}
+    top = {option: value for option, value in changes.items() if option == "validation_users"}
+    options = {option: each for option, each in changes.items() if option not in own | set(top)}
+    changed = {
+        "model": name,
+        "protocol": protocol or settings.protocol,
+        "options": {**settings.options, **options},
+        "training": build(Training, {**_shallow(settings.training), **training}, where="training"),
+    }
+    return build(Settings, {**_shallow(settings), **changed, **top}, where="settings")
+
+
+def _shallow(settings: Any) -> dict[str, Any]:
+    return {each.name: getattr(settings, each.name) for each in fields(settings)}
 
 
 def resolve(data: Interactions, settings: Settings, model: Model) -> Settings:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nmtr.models.kernels import CHUNK, FAST, Floats, Ints
 from nmtr.models.kernels.gmf import gmf_down, gmf_up
+from nmtr.models.kernels.logistic import logistic
 from nmtr.models.kernels.mlp import mlp_down, mlp_up
 from nmtr.models.kernels.rows import shrink
 from nmtr.models.kernels.threads import in_threads
@@ -107,6 +108,7 @@ def cascade_rows(
     z = np.empty((R, CHUNK), np.float32)
     y = np.empty((R, CHUNK), np.float32)
     g = np.empty((R, CHUNK), np.float32)
+    softplus, bits = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.int32)
     order = np.empty(CHUNK, np.int64)
     reach = np.empty(R, np.int64)
     loss = 0.0
@@ -122,19 +124,16 @@ def cascade_rows(
         if len(widths):
             mlp_up(first_p, first_q, upper, widths, users, items, reach, hidden, z)
         for r in range(R):
-            for c in range(reach[r]):
+            m = reach[r]
+            if r and kind == 1:
+                z[r, :m] += y[r - 1, :m]
+            elif r and kind == 2:
+                z[r, :m] = np.float32(0.5) * (z[r, :m] + z[r - 1, :m])
+            logistic(z[r, :m], y[r], softplus, bits)
+            for c in range(m):
                 row = start + order[c]
-                own = z[r, c]
-                if r and kind == 1:
-                    own += y[r - 1, c]
-                elif r and kind == 2:
-                    own = np.float32(0.5) * (own + z[r - 1, c])
-                z[r, c] = own
-                small = np.exp(-abs(own))
-                y[r, c] = (np.float32(1) if own >= 0 else small) / (np.float32(1) + small)
                 scale = weight[row, r] * lambdas[r] * share
-                softplus = max(own, np.float32(0)) + np.log1p(small)
-                loss += float(scale * (softplus - target[row, r] * own))
+                loss += float(scale * (softplus[c] - target[row, r] * z[r, c]))
                 g[r, c] = scale * (y[r, c] - target[row, r])
         for r in range(R - 1, 0, -1):  # back down the cascade
             for c in range(reach[r]):

@@ -1,0 +1,66 @@
+"""What validation chooses by: training on the log less its hold-out, and ranking the held-out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import Histories, Records
+from nmtr.data.split import Evaluation, split
+from nmtr.data.vocabulary import mix
+from nmtr.evaluation.metrics import per_user
+from nmtr.evaluation.ranking import ranks
+from nmtr.models import make
+from nmtr.models.base import Model, Shape
+from nmtr.training.settings import Settings
+from nmtr.training.trainer import Measure
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The records that train before validation chooses, and whom it ranks."""
+
+    records: Records
+    evaluation: Evaluation
+
+    @classmethod
+    def of(cls, data: Interactions, settings: Settings) -> Selection:
+        parts = split(data, settings.protocol, fold="validation")
+        return cls(parts.train, sample_users(data, parts.evaluation, settings.validation_users))
+
+    def measure(self, metric: str) -> Measure:
+        """What gives a model's metric, hr@100 and ndcg@100, means over the users ranked."""
+
+        def measured(model: Model) -> Mapping[str, float]:
+            values = per_user(ranks(model, self.evaluation), self.evaluation.truth.indptr)
+            return {name: float(values[name].mean()) for name in (metric, "hr@100", "ndcg@100")}
+
+        return measured
+
+
+def new_model(data: Interactions, settings: Settings) -> Model:
+    """An untrained model, the same whenever it is made."""
+    torch.manual_seed(settings.training.seed)
+    return make(settings.model, settings.options, Shape(data.n_users, data.n_items, data.behaviors))
+
+
+def sample_users(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:
+    """The evaluation of `users` of its users, chosen by hash; of all where 0."""
+    if not 0 < users < len(evaluation.users):
+        return evaluation
+    hashes = data.user_hash[evaluation.users]
+    rows = np.sort(np.argsort(mix(hashes, hashes, salt=5))[:users])
+    wanted = np.isin(evaluation.truth.row_of_each(), rows)
+    histories = evaluation.histories
+    return Evaluation(
+        evaluation.users[rows],
+        Histories(histories.users[rows], tuple(each.take(rows) for each in histories.items)),
+        evaluation.truth.take(rows),
+        evaluation.mask.take(rows),
+        evaluation.in_funnel[wanted],
+        evaluation.sealed[rows],
+    )
