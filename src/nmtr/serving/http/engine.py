@@ -1,0 +1,155 @@
+"""From a question to the bytes of its answer: arm, live events, ranking, exploration, exposure."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import orjson
+
+from nmtr.errors import NmtrError
+from nmtr.serving.http.arms import Arm, Arms
+from nmtr.serving.http.exploration import Drawn, draw
+from nmtr.serving.http.exposures import Exposures
+from nmtr.serving.http.live import Known, Live, Person
+from nmtr.serving.http.metrics import Metrics
+from nmtr.serving.http.problems import Problem
+from nmtr.serving.requests import Answer, Event, Item, Request, Slice
+from nmtr.serving.rules import Rules
+from nmtr.serving.store import Exposure
+
+NOBODY = Known()
+SHOWN = ("name", "category", "price", "image_url")  # of the catalogue, where it has them
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who asks for recommendations, and for what; events: given with the request."""
+
+    person: Person | None
+    k: int
+    slice: Slice = "all"
+    rules: Rules = field(default_factory=Rules)
+    events: tuple[Event, ...] = ()
+    attributes: bool = False
+
+
+class Engine:
+    """Answers questions, many at once. `arms` may be replaced at any time."""
+
+    def __init__(
+        self, arms: Arms, live: Live, exposures: Exposures, metrics: Metrics, *, share: float,
+        pool: int,
+    ) -> None:  # fmt: skip
+        """share, pool: of exploration."""
+        self.arms, self.live, self.exposures, self.metrics = arms, live, exposures, metrics
+        self.share, self.pool = share, pool
+        self.random = Random()
+
+    def answer(self, questions: Sequence[Question]) -> list[bytes | Exception]:
+        """The answers as JSON, or why there is none."""
+        self.metrics.together.observe(len(questions))
+        arms = self.arms
+        try:
+            known = self.live.of([each.person for each in questions if each.person])
+        except NmtrError as error:
+            return [error] * len(questions)
+        answers: list[bytes | Exception] = [b""] * len(questions)
+        groups: dict[str, list[int]] = {}
+        ids = [uuid.uuid4().hex for _ in questions]
+        chosen = [
+            arms.of(f"{each.person.kind}\0{each.person.id}" if each.person else name)
+            for each, name in zip(questions, ids, strict=True)
+        ]
+        for row, arm in enumerate(chosen):
+            groups.setdefault(arm.name, []).append(row)
+        for rows in groups.values():
+            arm = chosen[rows[0]]
+            requests = [self.request(questions[row], arm, known) for row in rows]
+            for row, found in zip(rows, self._recommend(arm, requests), strict=True):
+                try:
+                    answers[row] = self._shown(questions[row], ids[row], arm, known, found)
+                except (NmtrError, Problem) as error:
+                    answers[row] = error
+        return answers
+
+    def request(self, question: Question, arm: Arm, known: dict[Person, Known]) -> Request:
+        """What an arm's service is asked, all that is known of the person included."""
+        person = question.person
+        past = known[person] if person else NOBODY
+        user = person.id if person and person.kind == "user" and not past.erased else None
+        events = (*past.events, *question.events)
+        if len(self.arms.arms) > 1:
+            events = tuple(each for each in events if each.behavior in arm.service.behaviors)
+        k = min(question.k, arm.bundle.data.n_items)
+        if self.share:
+            k = min(max(k, self.pool), arm.bundle.data.n_items)
+        return Request(user, events, k, question.slice, question.rules)
+
+    def _recommend(self, arm: Arm, requests: list[Request]) -> list[Answer | NmtrError]:
+        try:
+            return list(arm.service.recommend_many(requests))
+        except NmtrError as error:
+            if len(requests) == 1:
+                return [error]
+            # One of them asks for what cannot be; the others are not to suffer for it.
+            return [self._recommend(arm, [each])[0] for each in requests]
+
+    def _shown(
+        self, question: Question, name: str, arm: Arm, known: dict[Person, Known],
+        found: Answer | NmtrError,
+    ) -> bytes:  # fmt: skip
+        """One answer as JSON, remembered in the store."""
+        if isinstance(found, NmtrError):
+            raise found
+        drawn = draw(len(found.items), question.k, self.share, self.random)
+        items = [found.items[place] for place in drawn.places]
+        person = question.person
+        if person and known[person].erased:
+            person = None
+        self._remember(name, person, arm, items, drawn)
+        self.metrics.recommendations.labels(arm.name, found.basis).inc()
+        if drawn.explored:
+            self.metrics.explored.labels(arm.name).inc()
+        body: dict[str, Any] = {
+            "recommendation_id": name,
+            "arm": arm.name,
+            "model": arm.model,
+            "basis": found.basis,
+            "calibrated": found.calibrated,
+            "explored": drawn.explored,
+            "unknown_events": found.unknown,
+            "items": [
+                {"item": str(each.item), "position": n, "score": each.score,
+                 "propensity": chance, "behaviors": each.behaviors}
+                for n, (each, chance) in enumerate(zip(items, drawn.propensities, strict=True), 1)
+            ],
+        }  # fmt: skip
+        if question.attributes:
+            for each in body["items"]:
+                each["attributes"] = attributes(arm, each["item"])
+        return orjson.dumps(body)
+
+    def _remember(
+        self, name: str, person: Person | None, arm: Arm, items: Sequence[Item], drawn: Drawn
+    ) -> None:
+        who = {f"{person.kind}_id": person.id} if person else {}
+        exposure = Exposure(
+            name, [str(each.item) for each in items], [each.score for each in items],
+            drawn.propensities, arm.model, arm.label, at=time.time_ns() // 1000, **who,
+        )  # fmt: skip
+        self.exposures.add(exposure)
+
+
+def attributes(arm: Arm, item: object) -> dict[str, Any]:
+    """What the catalogue says of an item for people to see; nothing where there is none."""
+    catalogue = arm.bundle.catalogue
+    index = arm.service.filters.items.index(item)
+    if catalogue is None or index < 0:
+        return {}
+    names = [each for each in SHOWN if each in catalogue.columns]
+    return {name: value for name in names if (value := catalogue[name][index]) is not None}

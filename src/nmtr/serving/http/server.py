@@ -1,0 +1,45 @@
+"""Runs the application: uvicorn, signals, logs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+
+from nmtr.serving.http.app import create_app
+from nmtr.serving.http.options import Options
+from nmtr.serving.http.reloading import Watcher
+from nmtr.serving.http.runtime import Runtime
+
+SWITCH = 0.001  # seconds after which a thread that computes in Python lets another one go on
+GRACE = 20  # seconds that requests have to end when the service is stopped
+BACKLOG = 1024
+
+
+def serve(options: Options) -> None:
+    """Serve until told to stop. Raises UsageError, DamagedError or StoreError at the start."""
+    logging.basicConfig(
+        level=options.log_level.upper(), stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )  # fmt: skip
+    runtime = Runtime(options)
+    watcher = Watcher(runtime, every=options.watch)
+    app = create_app(runtime)
+    config = uvicorn.Config(
+        app, host=options.host, port=options.port, access_log=False, server_header=False,
+        log_config=None, backlog=BACKLOG, timeout_graceful_shutdown=GRACE,
+    )  # fmt: skip
+
+    def hang_up(_: int, __: FrameType | None) -> None:
+        watcher.reload_now()
+
+    signal.signal(signal.SIGHUP, hang_up)
+    sys.setswitchinterval(SWITCH)
+    watcher.start()
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        watcher.close()

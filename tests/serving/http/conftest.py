@@ -1,0 +1,64 @@
+"""A bundle with a catalogue, and services on it without a network between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from nmtr.serving.bundling import write_bundle
+from nmtr.serving.http.app import create_app
+from nmtr.serving.http.options import Options
+from nmtr.serving.http.runtime import Runtime
+from nmtr.serving.http.tokens import Tokens
+from nmtr.training.run import Run
+
+Serve = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def bundled(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small shop's bundle: every third item costs 0, 1 or 2, and is of that category."""
+    path = tmp_path_factory.mktemp("served") / "model.nmtr"
+    n = finished.data.n_items
+    catalogue = pl.DataFrame({
+        "name": [f"thing {each}" for each in range(n)],
+        "category": [f"c{each % 3}" for each in range(n)],
+        "price": [float(each % 3) for each in range(n)],
+    })  # fmt: skip
+    write_bundle(finished, path, catalogue=catalogue)
+    return path
+
+
+@pytest.fixture
+def serve(bundled: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Starts services on one store; options by keyword, `tokens` too."""
+    with ExitStack() as open_ones:
+
+        def start(*, tokens: Tokens | None = None, **options: Any) -> TestClient:
+            given = {"bundle": str(bundled), "data": str(tmp_path / "data"), "rate": 0.0}
+            runtime = Runtime(Options(**{**given, **options}), tokens=tokens or Tokens({}))
+            client = TestClient(
+                create_app(runtime), base_url="http://localhost", raise_server_exceptions=False
+            )
+            client.headers["content-type"] = "application/json"
+            client.app_state["runtime"] = runtime
+            return open_ones.enter_context(client)
+
+        yield start
+
+
+@pytest.fixture
+def client(serve: Serve) -> TestClient:
+    return serve()
+
+
+def runtime_of(client: TestClient) -> Runtime:
+    """What is behind a client."""
+    found: Runtime = client.app_state["runtime"]
+    return found
