@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Json,
+    RootModel,
+    Tag,
+)
 
 from nmtr.errors import DataError
 from nmtr.serving.http.live import Person
@@ -33,7 +42,9 @@ def _storable(value: str) -> str:
 
 
 Id = Annotated[
-    str, Field(min_length=1, max_length=256, pattern="^[^\\x00]*$"), AfterValidator(_storable)
+    str,
+    Field(min_length=1, max_length=256, json_schema_extra={"pattern": "^[^\\x00]*$"}),
+    AfterValidator(_storable),
 ]
 Time = Annotated[int, Field(ge=0, le=LAST_TIME, description="milliseconds since 1970 UTC")]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
@@ -149,6 +160,21 @@ class EventIn(WhoIn):
 
 class EventsIn(Asked):
     events: Annotated[list[EventIn], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+def _tag(found: object) -> str:
+    return "many" if isinstance(found, Mapping) and "events" in found else "one event"
+
+
+class OneOrMany(
+    RootModel[
+        Annotated[
+            Annotated[EventIn, Tag("one event")] | Annotated[EventsIn, Tag("many")],
+            Discriminator(_tag),
+        ]
+    ]
+):
+    """An event, or a list of them."""
 
 
 class IdentityIn(Asked):

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from fastapi import APIRouter
-from pydantic import RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from nmtr.serving.http.answered import IdentityOut, ReceiptOut
-from nmtr.serving.http.asked import EventIn, EventsIn, IdentityIn
+from nmtr.serving.http.asked import EventIn, EventsIn, IdentityIn, OneOrMany
 from nmtr.serving.http.live import Person
 from nmtr.serving.http.openapi import Direct, answers, body
 from nmtr.serving.http.problems import Problem
@@ -32,10 +31,6 @@ EXAMPLES = {
         {"event_id": "9f1e", "visitor": "v-77", "item": "sku-1", "behavior": "cart"},
     ]},
 }  # fmt: skip
-
-
-class OneOrMany(RootModel[EventsIn | EventIn]):
-    """An event, or a list of them."""
 
 
 @router.post(
