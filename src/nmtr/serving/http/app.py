@@ -15,7 +15,7 @@ from nmtr import __version__
 from nmtr.serving.http import asked
 from nmtr.serving.http.envelope import Envelope
 from nmtr.serving.http.openapi import Direct, describe
-from nmtr.serving.http.problems import TITLES, Problem
+from nmtr.serving.http.problems import TITLES, Problem, answered
 from nmtr.serving.http.routes import events, operations, people, recommendations, stock
 from nmtr.serving.http.runtime import Runtime
 
@@ -63,7 +63,7 @@ class Shortcut:
             await self.app(scope, receive, send)
             return
         scope["app"], scope["route"] = self.app, way
-        response: Response = await way.endpoint(Request(scope, receive, send))
+        response = await answered(way.endpoint, Request(scope, receive, send))
         await response(scope, receive, send)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import time
-import traceback
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nmtr.serving.http.limits import Buckets
 from nmtr.serving.http.metrics import Metrics
-from nmtr.serving.http.problems import SOON, Problem, problem_of
+from nmtr.serving.http.problems import SOON, Problem, explained
 from nmtr.serving.http.tokens import Caller, Tokens
 
 log = logging.getLogger("nmtr.serve")
@@ -76,10 +75,9 @@ class Envelope:
         try:
             await self._guarded(scope, receive, sending)
         except Exception as error:
-            found = problem_of(error) or _unforeseen(error)
             if status:  # half an answer cannot be taken back
                 raise
-            await found.response()(scope, receive, sending)
+            await explained(error).response()(scope, receive, sending)
         finally:
             self.metrics.in_flight.dec()
             self._tell(scope, status, time.perf_counter() - begun)
@@ -163,13 +161,6 @@ def _name(host: str) -> str:
     """A Host header without its port."""
     name, _, port = host.rpartition(":")
     return (name if name and port.isdigit() else host).lower()
-
-
-def _unforeseen(error: Exception) -> Problem:
-    """Logs where it happened; not its words, which may hold an id."""
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("unforeseen %s:\n%s", type(error).__name__, places)
-    return Problem(500, "this should not happen; the service's log says where it did")
 
 
 def expect_json(request: Request) -> None:

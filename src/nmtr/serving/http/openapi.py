@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nmtr.serving.http.answered import ProblemOut
-from nmtr.serving.http.problems import TITLES, TYPE
+from nmtr.serving.http.problems import TITLES, TYPE, answered
 
 REF = "#/components/schemas/{model}"
 ALWAYS = (401, 403, 421, 429, 500, 503)
@@ -33,7 +33,7 @@ class Direct(APIRoute):
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
 
         async def handler(request: Request) -> Response:
-            return await endpoint(request)
+            return await answered(endpoint, request)
 
         return handler
 

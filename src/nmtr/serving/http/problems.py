@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -21,6 +23,7 @@ from nmtr.serving.store import (
     StoreUnavailableError,
 )
 
+log = logging.getLogger("nmtr.serve")
 TYPE = "application/problem+json"
 SHOWN = 5  # faults of one body that are listed
 TITLES = {
@@ -112,9 +115,24 @@ def invalid(error: ValidationError) -> Problem:
     return Problem(422, first, faults=faults[:SHOWN])
 
 
-async def handle(_: Request, error: Exception) -> Response:
-    """The answer to an error that is foreseen; others go on to the outermost layer."""
+async def answered(
+    endpoint: Callable[[Request], Awaitable[Response]], request: Request
+) -> Response:
+    """What an endpoint answers, or what is wrong; nothing that fails gets further than this."""
+    try:
+        return await endpoint(request)
+    except Exception as error:
+        return explained(error).response()
+
+
+def explained(error: Exception) -> Problem:
+    """What a client is told of any error; an unforeseen one is logged by its place.
+
+    Not by its words, which may hold an id.
+    """
     found = problem_of(error)
     if found is None:
-        raise error
-    return found.response()
+        places = "".join(traceback.format_tb(error.__traceback__))
+        log.error("unforeseen %s:\n%s", type(error).__name__, places)
+        found = Problem(500, "this should not happen; the service's log says where it did")
+    return found

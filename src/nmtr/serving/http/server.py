@@ -37,6 +37,8 @@ def serve(options: Options) -> None:
         watcher.reload_now()
 
     signal.signal(signal.SIGHUP, hang_up)
+    for each in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends by them, then raises them again
+        signal.signal(each, lambda *_: None)
     sys.setswitchinterval(SWITCH)
     watcher.start()
     try:

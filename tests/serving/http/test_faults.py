@@ -1,0 +1,85 @@
+"""What fails around the service, and what it does: a stated answer, and recovery by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from nmtr.serving.http.runtime import Runtime
+from tests.serving.http.conftest import runtime_of
+
+Serve = Callable[..., TestClient]
+
+
+def await_status(client: TestClient, path: str, status: int) -> Any:
+    end = time.monotonic() + 20
+    while (found := client.get(path)).status_code != status:
+        assert time.monotonic() < end, found.text
+        time.sleep(0.02)
+    return found
+
+
+def test_without_its_store_it_is_not_ready_and_it_comes_back_with_it(
+    client: TestClient, tmp_path: Path
+) -> None:
+    folder, aside = tmp_path / "data", tmp_path / "aside"
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    event = {"user": "u", "item": item, "behavior": "view"}
+    assert client.post("/v1/events", json=event).status_code == 200
+    folder.rename(aside)
+    found = await_status(client, "/readyz", 503)
+    assert int(found.headers["retry-after"]) >= 1
+    for answer in (
+        client.post("/v1/events", json=event),
+        client.get("/v1/recommendations?user=u"),
+        client.delete("/v1/users/u"),
+        client.put("/v1/stock", json={"items": ["1"]}),
+    ):
+        assert answer.status_code == 503
+        assert str(tmp_path) not in answer.text
+    assert client.get("/healthz").status_code == 200
+    assert "nmtr_store_up 0.0" in client.get("/metrics").text
+    aside.rename(folder)
+    await_status(client, "/readyz", 200)
+    assert client.post("/v1/events", json=event).status_code == 200
+    assert client.get("/v1/recommendations?user=u").json()["basis"] == "fold-in"
+    assert len(runtime_of(client).store.history(user_id="u")) == 2
+
+
+def test_a_clock_that_jumps_changes_no_order_and_stops_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(rate=50.0)
+    items = [each["item"] for each in client.get("/v1/recommendations?k=3").json()["items"]]
+    real_ns, real = time.time_ns, time.time
+    for jump, item in zip((0, -400 * 86_400, 800 * 86_400), items, strict=True):
+        monkeypatch.setattr(time, "time_ns", lambda by=jump: real_ns() + by * 10**9)
+        monkeypatch.setattr(time, "time", lambda by=jump: real() + by)
+        event = {"user": "u", "item": item, "behavior": "buy"}
+        assert client.post("/v1/events", json=event).status_code == 200
+        found = client.get("/v1/recommendations?user=u").json()
+        assert item not in [each["item"] for each in found["items"]]
+    stored = runtime_of(client).store.history(user_id="u")
+    assert [each.item_id for each in stored] == items
+    assert [each.seq for each in stored] == sorted(each.seq for each in stored)
+
+
+def test_a_list_that_cannot_be_remembered_is_counted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import Future
+
+    from nmtr.serving.store import Receipt, StoreFullError
+
+    failed: Future[Receipt] = Future()
+    failed.set_exception(StoreFullError("full"))
+    home: Runtime = runtime_of(client)
+    monkeypatch.setattr(home.store, "show", lambda _: failed)
+    assert client.get("/v1/recommendations").status_code == 200
+    home.exposures.flush()
+    assert "nmtr_exposures_lost_total 1.0" in client.get("/metrics").text
