@@ -102,7 +102,9 @@ def test_a_fingerprint_tells_models_apart_and_not_the_hour(
     assert write_bundle(replace(other, path=None), tmp_path / "other.nmtr") != again
 
 
-@pytest.mark.parametrize("name", ["popularity", "ease", "neumf", "nmtr-neumf", "cmf", "bpr"])
+@pytest.mark.parametrize(
+    "name", ["popularity", "ease", "neumf", "nmtr-neumf", "cmf", "bpr", "lightgcn"]
+)
 @pytest.mark.parametrize("large", [False, True])
 def test_every_kind_of_model_opens_with_its_weights_where_they_lie(
     timed: Interactions, small: Callable[..., Settings], tmp_path: Path,

@@ -149,6 +149,7 @@ def test_probabilities_are_the_calibration_of_the_user_s_own_scores_and_history(
 class Constant(Model):
     """Every score is zero; it remembers which users it was asked about."""
 
+    reads = True
     asked: ClassVar[list[int]] = []
 
     def encode(self, histories: Histories) -> Tensor:
@@ -182,7 +183,10 @@ def test_users_keep_their_order_and_may_be_named_twice(finished: Run) -> None:
     users = [b, "nobody", a, b]
     found = Recommender.of(finished).recommend(users, k=2)
     assert found.get_column("user_id").to_list() == [user for user in users for _ in range(2)]
-    assert found.head(2).equals(found.tail(2))
+    first, last = found.head(2), found.tail(2)
+    assert first.select("rank", "item_id", "basis").equals(last.select("rank", "item_id", "basis"))
+    # A product's last bits may depend on a row's place in its block.
+    assert first["score"].to_list() == pytest.approx(last["score"].to_list(), rel=1e-5)
 
 
 def test_ids_come_back_as_they_came(finished: Run) -> None:

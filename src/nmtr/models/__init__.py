@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NOT_MODELS = (
     *("base", "losses", "units", "kernels", "embeddings", "levels", "strangers", "graph"),
     "space",
+    "foldin",
+    "cascades",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

@@ -17,6 +17,8 @@ from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.levels import Levels
 
 Sweep = Callable[[int], float]  # a seed, to the mean loss of the epoch that it decides
+# Histories, the states (B, E) that were right for the histories before, and those, to new states.
+Folding = Callable[[Histories, Tensor, Histories], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class Model(nn.Module):
     trained by a log loss. learns: the behaviours whose records train it; its batches have a column
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
+    reads: encode makes states of histories alone, whoever's they are.
     """
 
     trained: ClassVar[bool] = False
     sweeps: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
     levels: Levels | None = None
     warm_up: int = 0
 
@@ -115,16 +119,13 @@ class Model(nn.Module):
         """(B, E) what the model knows of each user, once for any number of items."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
-    def fold_in(
-        self, histories: Histories, *, start: Tensor, before: Histories, negatives: tuple[int, ...]
-    ) -> Tensor:
-        """(B, E) the state of users whose histories are not those that training knew.
+    def folding(self, negatives: tuple[int, ...]) -> Folding | None:
+        """What solves for the states of users whose histories training did not see.
 
-        The items stay as trained. start: (B, E) the state that was right for the histories `before`
-        (a stranger's is the mean, before: nothing). negatives: those of training, one count or one
-        for each behaviour. A model that meets users by their histories alone just encodes them.
+        None where `encode` reads histories, or where no such way is known. negatives: those of
+        training, one count or one for each behaviour.
         """
-        return self.encode(histories)
+        return None
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

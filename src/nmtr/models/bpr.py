@@ -13,14 +13,17 @@ behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
-from nmtr.models.base import Model, Shape, Sweep
+from nmtr.models.base import Folding, Model, Shape, Sweep
+from nmtr.models.foldin import LogLossFolding, Value
 from nmtr.models.kernels.bpr import bpr_users
 from nmtr.models.kernels.threads import even_cuts, in_threads
 from nmtr.models.levels import LevelPairs, Levels
@@ -107,6 +110,43 @@ class BPR(Model):
         """(B, E) user vectors; who has nothing to learn from, and a stranger, gets the mean one."""
         self.check_histories(histories)
         return user_rows(self.user, self.known, histories.users)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding | None:
+        count = negatives[-1]
+        shrink = self.config.l2 * count
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=[self.shape.n_behaviors - 1],
+            lambdas=[1.0],
+            negatives=[count],
+            decay=lambda k, pairs: shrink * pairs,
+            loss=self._user_loss,
+        )
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (1, S) scores of these items for one user's vector (E,)."""
+        q, bias = self.item[items], self.bias[items]
+        return lambda p: (q @ p + bias)[None]
+
+    def _user_loss(self, items: Any, target: Any, weight: Any) -> Value:
+        """What gives a user's loss, each positive against the others of these items, and its slope.
+
+        The others' weights, which sum to the negatives of all positives, are shared out to each.
+        """
+        q, bias = self.item.numpy()[items], self.bias.numpy()[items]
+        mine = target[0] == 1
+        each = weight[0, ~mine] / max(int(mine.sum()), 1)
+
+        def value(p: Any) -> Any:
+            x = q @ p + bias
+            gap = x[~mine] - x[mine][:, None]
+            pulls = each / (1 + np.exp(-gap))
+            slope = pulls.sum(0) @ q[~mine] - pulls.sum(1) @ q[mine]
+            return float((np.logaddexp(0, gap) * each).sum()), slope
+
+        return value
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

@@ -11,14 +11,18 @@ Each labelled pair of behaviour r adds l2 / 2 (|p^r_u|^2 + |q_i|^2 + (b^r_i)^2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import take_rows
+from nmtr.models.foldin import LogLossFolding, each_of
 from nmtr.models.kernels.cmf import FactorLoss
 from nmtr.models.kernels.rows import Met
 from nmtr.models.losses import weighted_log_loss
@@ -114,6 +118,29 @@ class CMF(Model):
         tables = torch.split(self.user, self.config.embedding, 1)
         pairs = zip(tables, self.known, strict=True)
         return torch.cat([user_rows(each, known, histories.users) for each, known in pairs], 1)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
+        n, size = self.shape.n_behaviors, self.config.embedding
+        counts = each_of(negatives, n)
+        shrink = self.config.l2 * (1 + np.array(counts, np.float32))
+
+        def decay(k: npt.NDArray[np.int64], pairs: int) -> npt.NDArray[np.float32]:
+            return np.repeat(shrink * k, size).astype(np.float32)
+
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=range(n),
+            lambdas=self.lambdas.tolist(),
+            negatives=counts,
+            decay=decay,
+        )
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (R, S) logits of these items for one user's vectors (R * E,)."""
+        across, bias = self.item[items].T.contiguous(), self.bias[items].T
+        return lambda state: state.view(self.shape.n_behaviors, -1) @ across + bias
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

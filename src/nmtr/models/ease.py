@@ -57,6 +57,7 @@ class Ease(Model):
     Users are met by their histories alone; one who has none is scored as the average user.
     """
 
+    reads = True
     between: Tensor
     average: Tensor
 

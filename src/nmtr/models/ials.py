@@ -81,6 +81,7 @@ class IALS(Model):
     A user who has no history is scored as the average user.
     """
 
+    reads = True
     item: Tensor
     spread: Tensor
     average: Tensor

@@ -60,6 +60,7 @@ class ItemKNN(Model):
     Users are met by their histories alone; one who has none is scored as the average user.
     """
 
+    reads = True
     nearest: Tensor
     likeness: Tensor
     average: Tensor

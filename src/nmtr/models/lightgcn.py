@@ -75,6 +75,7 @@ class LightGCN(Model):
     """
 
     trained = True
+    reads = True
     known: Tensor
     items: Tensor
     reach: Tensor
@@ -164,6 +165,10 @@ class LightGCN(Model):
         self.refresh()
         scores = state @ (self.items if items is None else self.items[items]).T
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def item_vectors(self) -> Tensor:
+        self.refresh()
+        return self.items
 
 
 def _triples(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

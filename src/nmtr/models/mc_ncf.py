@@ -40,5 +40,8 @@ class MCNCF(ncf.NCF):
         self.learns = shape.behaviors
         self.levels = Levels.of(config.level_weights, config.beta, shape.behaviors)
 
+    def folding(self, negatives: tuple[int, ...]) -> None:
+        """None: what a user's pairs weigh depends on how many of a level all users have."""
+
 
 MODEL = MCNCF

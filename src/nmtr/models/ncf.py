@@ -16,6 +16,7 @@ The model knows the target only: its scores stand for every behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -25,8 +26,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from nmtr.data.records import Histories, Records
 from nmtr.models import nmtr
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import Rows, take_rows
+from nmtr.models.foldin import LogLossFolding
 from nmtr.models.kernels.cascade import CascadeLoss
 from nmtr.models.losses import weighted_log_loss
 from nmtr.models.space import Choice, Space
@@ -170,6 +172,29 @@ class NCF(Model):
         self.check_histories(histories)
         rows = [user_rows(each.user, self.known, histories.users) for each in self.towers]
         return torch.cat(rows, 1)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding | None:
+        count = negatives[-1]
+        shrink = self.config.l2 * (1 + count)
+        return LogLossFolding(
+            torch.cat([each.user for each in self.towers], 1),
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=[self.shape.n_behaviors - 1],
+            lambdas=[1.0],
+            negatives=[count],
+            decay=lambda k, pairs: shrink * pairs,
+        )
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (1, S) logits of these items for one user's vectors (towers * E,)."""
+        towers, size = [each.logits_of(items) for each in self.towers], self.config.embedding
+
+        def logits(state: Tensor) -> Tensor:
+            parts = torch.split(state, size)
+            return torch.stack([each(p) for each, p in zip(towers, parts, strict=True)]).mean(0)
+
+        return logits
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

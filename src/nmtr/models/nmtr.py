@@ -16,16 +16,18 @@ free.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories
-from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Shape
+from nmtr.models.cascades import cascade_logits, gmf_loss, laid_out
 from nmtr.models.embeddings import take_rows
+from nmtr.models.foldin import LogLossFolding, Value, each_of
 from nmtr.models.kernels.cascade import CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
@@ -252,21 +254,30 @@ class NMTR(Model):
         compiled = self.user.is_cpu and self.config.activation == "relu"
         if not (compiled and self.kind == "probability" and self.shape.n_behaviors > 1):
             return None
-        found = mlps(self.units)
-        towers = [each.tower for each in found]
-        widths = self.config.layers if found else ()
-        last = -widths[0] if widths else None
-        sides = slice(last), slice(last, None)
-        if like:
-            ours, _ = first_layers(towers, state, self.item[:0])
-            p, first, top = _arrays(state, *(ours[:, side] for side in sides))
-            return like._replace(p=p, first_p=first, last_p=top)
-        both = first_layers(towers, state, self.item)
-        learned = (state, self.item, self.bias, gmf_weights(self.units, state))
-        parts = [each[:, side] for side in sides for each in both]
-        rows = _arrays(*learned, *parts, upper_weights(found, state))
-        rows.append(np.array(widths, np.int64))
-        return Cascade(*rows)
+        widths = self.config.layers if mlps(self.units) else ()
+        return laid_out(self._units(), state, self.item, self.bias, widths, like)
+
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
+        counts = each_of(negatives, self.shape.n_behaviors)
+        shrink = self.config.l2 * (1 + max(counts))  # a recorded pair brings its negatives
+        return LogLossFolding(
+            self.user,
+            self.logits_of,
+            n_items=self.shape.n_items,
+            learns=range(self.shape.n_behaviors),
+            lambdas=self.lambdas.tolist(),
+            negatives=counts,
+            decay=lambda k, pairs: shrink * pairs,
+            loss=None if mlps(self.units) else self._gmf_loss,
+        )
+
+    def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives (R, S) logits of these items for one user's vector (E,)."""
+        return cascade_logits(self._units(), self.item[items], self.bias[items], self.kind)
+
+    def _gmf_loss(self, items: Any, target: Any, weight: Any) -> Value:
+        h = gmf_weights(self.units, self.item)
+        return gmf_loss(self.item, self.bias, h, self.kind, items, target, weight)
 
     def _units(self) -> list[Unit]:
         return [unit for unit in self.units if isinstance(unit, Unit)]

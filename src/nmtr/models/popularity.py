@@ -19,6 +19,8 @@ class Config:
 class Popularity(Model):
     """Scores an item by how many users have a record of it, per behaviour; alike for all users."""
 
+    reads = True
+
     def __init__(self, config: object, shape: Shape) -> None:
         super().__init__(config, shape)
         self.counts: Tensor

@@ -3,11 +3,12 @@
 Each scores pairs and blocks with the same parameters. Pairs are two tables, p (U, E) and q (N, E),
 and which rows of them meet, u and i (B,), so that what depends on one side only is computed once a
 row; a block is all of U x N, and never builds the U x N x E product where algebra avoids it.
+`of_items` does what depends on items (S, E) once, for many vectors p (E,) of one user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from nmtr.models.space import Cases, Entry, Range, Space
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+OfItems = Callable[[Tensor], Tensor]  # (E,) to (S,)
 BLOCK_ROWS = 32_768  # rows of a block's hidden layer held at once: 8 MB at width 64
 
 
@@ -33,6 +35,10 @@ class GMF(nn.Module):
 
     def block(self, p: Tensor, q: Tensor) -> Tensor:
         return (p * self.h) @ q.T
+
+    def of_items(self, q: Tensor) -> OfItems:
+        across = q.T.contiguous()
+        return lambda p: (p * self.h) @ across
 
 
 class Tower(nn.Module):
@@ -98,6 +104,15 @@ class MLP(nn.Module):
     def block(self, p: Tensor, q: Tensor) -> Tensor:
         return self.tower.block(p, q, self.h)
 
+    def of_items(self, q: Tensor) -> OfItems:
+        theirs = self.tower.first_q(q)
+
+        def scores(p: Tensor) -> Tensor:
+            out: Tensor = self.tower.upper(self.tower.first_p(p) + theirs) @ self.h
+            return out
+
+        return scores
+
     @torch.no_grad()
     def start_as_agreement(self) -> None:
         """Set one hidden layer of 4 E relus to the sum over e of sign(p_e q_e) min(|p_e|, |q_e|).
@@ -140,6 +155,10 @@ class NeuMF(nn.Module):
 
     def block(self, p: Tensor, q: Tensor) -> Tensor:
         return self.gmf.block(p, q) + self.mlp.block(p, q)
+
+    def of_items(self, q: Tensor) -> OfItems:
+        gmf, mlp = self.gmf.of_items(q), self.mlp.of_items(q)
+        return lambda p: gmf(p) + mlp(p)
 
 
 Unit = GMF | MLP | NeuMF

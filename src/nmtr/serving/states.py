@@ -34,7 +34,8 @@ class States:
         negatives: tuple[int, ...],
     ) -> None:
         self.model, self.ledger, self.stranger = model, ledger, stranger
-        self.trained_users, self.negatives = trained_users, negatives
+        self.trained_users = trained_users
+        self.folding = model.folding(negatives)
         self._folded: Cache[Tensor] = Cache(KEPT)
 
     def trained(self, user: Current) -> bool:
@@ -45,9 +46,10 @@ class States:
 
     def basis(self, user: Current) -> Basis:
         """What a user is recommended by."""
+        follows = self.folding is not None or self.model.reads
         if self.trained(user):
-            return "fold-in" if user.changed else "model"
-        return "fold-in" if any(map(len, user.items)) else "popular"
+            return "fold-in" if user.changed and follows else "model"
+        return "fold-in" if any(map(len, user.items)) and follows else "popular"
 
     def of(self, users: Sequence[Current]) -> tuple[Tensor, Histories]:
         """(B, E) the users' states, and their histories as the model meets them."""
@@ -78,18 +80,24 @@ class States:
             self._folded.put(key, found)
         return found
 
+    def under(self, user: Current, rows: Sequence[Sequence[Items]]) -> Tensor:
+        """(B, E) the user's state under B histories, of which some may be what training knew."""
+        before = self.ledger.before(user.index)
+        if self.trained(user) and all(_same(each, before) for each in rows):
+            return self._start(user).expand(len(rows), -1)
+        return self.fold(user, rows)
+
     def fold(self, user: Current, rows: Sequence[Sequence[Items]]) -> Tensor:
         """(B, E) the user's state under B histories other than what training knew."""
         trained, n = self.trained(user), self.model.shape.n_items
         index = [user.index if trained else -1] * len(rows)
         before = self.ledger.before(user.index if trained else -1)
         with torch.inference_mode():
-            return self.model.fold_in(
-                together(index, rows, n),
-                start=self._start(user).expand(len(rows), -1),
-                before=together(index, [before] * len(rows), n),
-                negatives=self.negatives,
-            )
+            histories = together(index, rows, n)
+            if self.folding is None:
+                return self.model.encode(histories)
+            start = self._start(user).expand(len(rows), -1)
+            return self.folding(histories, start, together(index, [before] * len(rows), n))
 
     def _start(self, user: Current) -> Tensor:
         """(1, E) the state as trained, a stranger's where training never met the user."""
@@ -98,3 +106,7 @@ class States:
         before = self.ledger.before(user.index)
         with torch.inference_mode():
             return self.model.encode(together([user.index], [before], self.model.shape.n_items))
+
+
+def _same(one: Sequence[Items], other: Sequence[Items]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

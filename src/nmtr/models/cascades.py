@@ -1,0 +1,78 @@
+"""A cascade of units as compiled code and fold-in read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmtr.models.foldin import Value
+from nmtr.models.kernels.cascade import KINDS
+from nmtr.models.kernels.pairs import Cascade
+from nmtr.models.kernels.user import gmf_user
+from nmtr.models.losses import link
+from nmtr.models.units import Unit, first_layers, gmf_weights, mlps, upper_weights
+
+
+def laid_out(
+    units: Sequence[Unit],
+    p: Tensor,
+    item: Tensor,
+    bias: Tensor,
+    widths: tuple[int, ...],
+    like: Cascade | None,
+) -> Cascade:
+    """The cascade of users p (B, E) and all items (N, E), or with the items of one made before."""
+    found = mlps(units)
+    towers = [each.tower for each in found]
+    last = -widths[0] if widths else None
+    sides = slice(last), slice(last, None)
+    if like:
+        ours, _ = first_layers(towers, p, item[:0])
+        own, first, top = _arrays(p, *(ours[:, side] for side in sides))
+        return like._replace(p=own, first_p=first, last_p=top)
+    both = first_layers(towers, p, item)
+    parts = [each[:, side] for side in sides for each in both]
+    learned = (p, item, bias, gmf_weights(units, p), *parts, upper_weights(found, p))
+    rows = [*_arrays(*learned), np.array(widths, np.int64)]
+    return Cascade(*rows)
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [each.detach().contiguous().numpy() for each in tensors]
+
+
+def cascade_logits(
+    units: Sequence[Unit], q: Tensor, bias: Tensor, kind: str
+) -> Callable[[Tensor], Tensor]:
+    """What gives (R, S) logits for a vector (E,); q (S, E) and bias (S, R) are the items'."""
+    parts = list(zip((unit.of_items(q) for unit in units), bias.T.contiguous(), strict=True))
+
+    def logits(p: Tensor) -> Tensor:
+        levels: list[Tensor] = []
+        for unit, shift in parts:
+            own = unit(p) + shift
+            levels.append(link(levels[-1], own, kind=kind) if levels else own)
+        return torch.stack(levels)
+
+    return logits
+
+
+def gmf_loss(
+    item: Tensor, bias: Tensor, h: Tensor, kind: str, items: Any, target: Any, weight: Any
+) -> Value:
+    """What gives a user's log loss on some items and its slope, under GMF units, compiled.
+
+    item (N, E), bias (N, R), h (R, E); items (S,); target, weight (R, S).
+    """
+    q, b, weights = _arrays(item, bias, h)
+    rows, code = items.astype(np.int64), KINDS[kind]
+
+    def value(p: Any) -> Any:
+        slope = np.zeros_like(p)
+        return gmf_user(p, rows, q, b, weights, code, target, weight, slope), slope
+
+    return value
