@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.serving.http.conftest import runtime_of
 
 from nmtr.serving.http.runtime import Runtime
-from tests.serving.http.conftest import runtime_of
 
 Serve = Callable[..., TestClient]
 

@@ -210,7 +210,12 @@ def test_bundles_are_exchanged_under_load_without_a_request_dropped(
     clients = [threading.Thread(target=load, args=(each,)) for each in range(4)]
     for each in clients:
         each.start()
-    for by, way in ((another, "file"), (bundled, "request"), (another, "signal"), (bundled, "file")):
+    for by, way in (
+        (another, "file"),
+        (bundled, "request"),
+        (another, "signal"),
+        (bundled, "file"),
+    ):
         exchanged(by, way)
     good = model()
     served.with_suffix(".bad").write_bytes(bundled.read_bytes()[:-100])

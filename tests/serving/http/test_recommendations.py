@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 from starlette.testclient import TestClient
+from tests.serving.http.conftest import runtime_of
 
 from nmtr.serving.bundle import Bundle
 from nmtr.serving.requests import Event, Request
 from nmtr.serving.service import Service
-from tests.serving.http.conftest import runtime_of
 
 Serve = Callable[..., TestClient]
 

@@ -89,11 +89,51 @@ class ReadyOut(Answered):
 
 
 class UserOut(Answered):
-    """What a user did, items by behaviour."""
+    """What a user did, items by behaviour; known: whether the model or the store has anything."""
 
     user: str
     arm: str
+    known: bool
     behaviors: dict[str, list[str]]
+
+
+class AlikeOut(Answered):
+    item: str
+    likeness: float
+    attributes: dict[str, Any]
+
+
+class SimilarOut(Answered):
+    """by: the model's own `likeness`, or its scores for a `stranger` who met that item alone."""
+
+    item: str
+    arm: str
+    by: Literal["likeness", "stranger"]
+    attributes: dict[str, Any]
+    items: list[AlikeOut]
+
+
+class ReasonOut(Answered):
+    """An item of the history, and how far the score falls without it."""
+
+    item: str
+    behaviors: list[str]
+    drop: float
+    attributes: dict[str, Any]
+
+
+class ExplanationOut(Answered):
+    """score: of the target behaviour; behaviors: as in a recommendation, up the cascade."""
+
+    item: str
+    arm: str
+    model: str
+    basis: Literal["model", "fold-in", "popular"]
+    score: float
+    calibrated: bool
+    behaviors: dict[str, float]
+    attributes: dict[str, Any]
+    reasons: list[ReasonOut]
 
 
 class ArmOut(Answered):

@@ -16,13 +16,13 @@ from nmtr.serving.http import asked
 from nmtr.serving.http.envelope import Envelope
 from nmtr.serving.http.openapi import Direct, describe
 from nmtr.serving.http.problems import TITLES, Problem, answered
-from nmtr.serving.http.routes import events, operations, people, recommendations, stock
+from nmtr.serving.http.routes import events, items, operations, people, recommendations, stock
 from nmtr.serving.http.runtime import Runtime
 
-ROUTERS = tuple(each.router for each in (recommendations, events, people, stock, operations))
+ROUTERS = tuple(each.router for each in (recommendations, events, items, people, stock, operations))
 BODIES = (
     asked.RecommendIn, asked.EventIn, asked.EventsIn, asked.IdentityIn, asked.StockIn,
-    asked.StockChangeIn, asked.RulesIn,
+    asked.StockChangeIn, asked.RulesIn, asked.ExplainIn,
 )  # fmt: skip
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 

@@ -134,7 +134,20 @@ class RecommendQuery(WhoIn):
 
 
 class ExplainQuery(WhoIn):
+    """Whose score of which item; most: reasons at the most."""
+
+    model_config = ConfigDict(strict=False)
+
     item: Id
+    most: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class ExplainIn(WhoIn):
+    """The same, of somebody who did these events too."""
+
+    item: Id
+    events: Annotated[list[VisitedIn], Field(max_length=MOST_EVENTS)] = []
+    most: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class SimilarQuery(Asked):
@@ -206,4 +219,3 @@ class ReportQuery(Asked):
     since: Time = 0
     window_hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-

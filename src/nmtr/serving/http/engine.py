@@ -62,8 +62,7 @@ class Engine:
         groups: dict[str, list[int]] = {}
         ids = [uuid.uuid4().hex for _ in questions]
         chosen = [
-            arms.of(f"{each.person.kind}\0{each.person.id}" if each.person else name)
-            for each, name in zip(questions, ids, strict=True)
+            self._arm(arms, each.person, name) for each, name in zip(questions, ids, strict=True)
         ]
         for row, arm in enumerate(chosen):
             groups.setdefault(arm.name, []).append(row)
@@ -76,6 +75,17 @@ class Engine:
                 except (NmtrError, Problem) as error:
                     answers[row] = error
         return answers
+
+    def about(self, question: Question) -> tuple[Arm, Request]:
+        """The arm of who asks, and what it is to be asked; where no list is wanted."""
+        person = question.person
+        known = self.live.of([person] if person else [])
+        arm = self._arm(self.arms, person, uuid.uuid4().hex)
+        return arm, self.request(question, arm, known)
+
+    def _arm(self, arms: Arms, person: Person | None, name: str) -> Arm:
+        """A person's; of a list for nobody, by its name."""
+        return arms.of(f"{person.kind}\0{person.id}" if person else name)
 
     def request(self, question: Question, arm: Arm, known: dict[Person, Known]) -> Request:
         """What an arm's service is asked, all that is known of the person included."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nmtr.errors import DamagedError, DataError, UsageError
+from nmtr.errors import DamagedError, DataError, UnknownError, UsageError
 from nmtr.serving.store import (
     BusyError,
     ErasedError,
@@ -79,6 +79,8 @@ def problem_of(error: Exception) -> Problem | None:
         return error
     if isinstance(error, ValidationError):
         return invalid(error)
+    if isinstance(error, UnknownError):
+        return Problem(404, str(error))
     if isinstance(error, UsageError | DataError):
         return Problem(422, str(error))
     if isinstance(error, IdentityConflictError):
