@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from nmtr.data.interactions import Interactions
 from nmtr.serving.bundling import write_bundle
 from nmtr.serving.http.app import create_app
 from nmtr.serving.http.options import Options
 from nmtr.serving.http.runtime import Runtime
 from nmtr.serving.http.tokens import Tokens
-from nmtr.training.run import Run
+from nmtr.training.run import Run, Settings, execute, open_run
 
 Serve = Callable[..., TestClient]
 
@@ -33,6 +34,17 @@ def bundled(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     })  # fmt: skip
     write_bundle(finished, path, catalogue=catalogue)
     return path
+
+
+@pytest.fixture(scope="session")
+def another(
+    timed: Interactions, small: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle of another model of the same shop."""
+    folder = tmp_path_factory.mktemp("another")
+    execute(timed, small("popularity"), folder / "run")
+    write_bundle(open_run(folder / "run"), folder / "model.nmtr")
+    return folder / "model.nmtr"
 
 
 @pytest.fixture

@@ -23,10 +23,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from nmtr.data.interactions import Interactions
-from nmtr.serving.bundling import write_bundle
 from nmtr.serving.store import Store
-from nmtr.training.run import Run, Settings, execute, open_run
+from nmtr.training.run import Run
 
 KILLS = int(os.environ.get("NMTR_KILLS", "5"))
 START = 90  # seconds, on a machine that does much else
@@ -100,17 +98,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for each in servers:
         each.process.kill()
         each.process.wait()
-
-
-@pytest.fixture(scope="module")
-def another(
-    timed: Interactions, small: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A bundle of another model of the same shop."""
-    folder = tmp_path_factory.mktemp("another")
-    execute(timed, small("popularity"), folder / "run")
-    write_bundle(open_run(folder / "run"), folder / "model.nmtr")
-    return folder / "model.nmtr"
 
 
 def replace(path: Path, by: Path) -> None:

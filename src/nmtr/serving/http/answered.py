@@ -162,3 +162,76 @@ class ModelOut(Answered):
 class ReloadOut(Answered):
     changed: bool
     arms: dict[str, str]
+
+
+class EstimateOut(Answered):
+    """low, high: hold at all times at once; null while there are too few persons."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class DifferenceOut(EstimateOut):
+    """From the first arm; relative: as a share of it; p_value: of no difference, at any time."""
+
+    p_value: float | None
+    relative: float | None
+
+
+class ConversionOut(EstimateOut):
+    persons: int
+    did: int
+    difference: DifferenceOut | None
+
+
+class PerListOut(EstimateOut):
+    cited: int = Field(description="events of the behaviour that name the list they came from")
+    difference: DifferenceOut | None
+
+
+class ExplorationOut(Answered):
+    """What the best lists alone would get per list, by those that were drawn at random."""
+
+    explored: int
+    best_by_ips: EstimateOut
+    best_by_snips: EstimateOut
+
+
+class ComparedOut(Answered):
+    """persons: who met the arm first; in_window: of those, whose window is not over."""
+
+    name: str
+    share: float
+    persons: int
+    in_window: int
+    lists: int
+    conversion: ConversionOut
+    per_list: PerListOut
+    exploration: ExplorationOut
+
+
+class DealingOut(Answered):
+    """Whether as many persons met each arm as its share says: if not, trust no figure."""
+
+    p_value: float
+    mismatch: bool
+    shares: dict[str, float]
+    persons: dict[str, int]
+
+
+class ReportOut(Answered):
+    """crossed: persons who met several arms, and count for the first."""
+
+    experiment: str
+    behavior: str
+    since: int
+    window_hours: float
+    alpha: float
+    tau: float
+    exploration: float
+    persons: int
+    crossed: int
+    lists_for_nobody: int
+    dealing: DealingOut
+    arms: list[ComparedOut]

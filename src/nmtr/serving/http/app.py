@@ -16,10 +16,20 @@ from nmtr.serving.http import asked
 from nmtr.serving.http.envelope import Envelope
 from nmtr.serving.http.openapi import Direct, describe
 from nmtr.serving.http.problems import TITLES, Problem, answered
-from nmtr.serving.http.routes import events, items, operations, people, recommendations, stock
+from nmtr.serving.http.routes import (
+    events,
+    items,
+    operations,
+    people,
+    recommendations,
+    report,
+    stock,
+)
 from nmtr.serving.http.runtime import Runtime
 
-ROUTERS = tuple(each.router for each in (recommendations, events, items, people, stock, operations))
+ROUTERS = tuple(
+    each.router for each in (recommendations, events, items, people, stock, report, operations)
+)
 BODIES = (
     asked.RecommendIn, asked.EventIn, asked.EventsIn, asked.IdentityIn, asked.StockIn,
     asked.StockChangeIn, asked.RulesIn, asked.ExplainIn,
