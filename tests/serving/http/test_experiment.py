@@ -37,8 +37,7 @@ def test_users_keep_their_arm_by_share_and_another_experiment_deals_anew(
     for each in names[:20]:
         found = recommend(one, user=each, k=1)
         assert found["model"] == models[found["arm"]]
-    runtime_of(one).exposures.flush()
-    runtime_of(one).store.append([])
+    runtime_of(one).exposures.settle()
     logged = set(pl.concat(runtime_of(one).store.exposures())["arm"])
     assert logged == {"spring/control", "spring/new"}
 

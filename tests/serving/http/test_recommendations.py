@@ -143,8 +143,7 @@ def test_every_list_is_remembered_with_what_it_rests_on(client: TestClient) -> N
     shown = [recommend(client, user=user, k=3), recommend(client, visitor="v", k=2)]
     shown.append(recommend(client, k=1))
     home = runtime_of(client)
-    home.exposures.flush()
-    home.store.append([])
+    home.exposures.settle()
     stored = pl.concat(home.store.exposures())
     assert stored["recommendation_id"].to_list() == [each["recommendation_id"] for each in shown]
     assert stored["items"].to_list() == [items(each) for each in shown]
@@ -200,8 +199,7 @@ def test_an_erased_person_is_a_stranger_and_leaves_nothing_behind(client: TestCl
     assert again.json() == {"accepted": 0, "duplicates": 0, "conflicts": [], "erased": 1}
     assert client.delete(f"/v1/users/{user}").json()["hash"] == receipt["hash"]
     home = runtime_of(client)
-    home.exposures.flush()
-    home.store.append([])
+    home.exposures.settle()
     assert pl.concat(home.store.exposures())["user_id"].to_list() == [None]
 
 

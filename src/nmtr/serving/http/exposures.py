@@ -41,6 +41,11 @@ class Exposures:
                     self._gathered = gathered[number:] + self._gathered
                     return
 
+    def settle(self) -> None:
+        """Wait until what has gathered is stored."""
+        self.flush()
+        self.store.append(())
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()

@@ -44,6 +44,7 @@ async def ab(request: Request) -> Response:
         if not _one_at_a_time.acquire(blocking=False):
             raise Overloaded("another report is being made")
         try:
+            home.exposures.settle()
             labels = [each.label for each in compared]
             found = outcomes.read(home.store, labels, behavior, asked.since)
         finally:
