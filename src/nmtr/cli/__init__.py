@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
     "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
+    "serve": ("nmtr.cli.serve:serve", "recommendations and events over HTTP"),
 }
 
 
