@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -60,7 +59,7 @@ class Engine:
             return [error] * len(questions)
         answers: list[bytes | Exception] = [b""] * len(questions)
         groups: dict[str, list[int]] = {}
-        ids = [uuid.uuid4().hex for _ in questions]
+        ids = [self._name() for _ in questions]
         chosen = [
             self._arm(arms, each.person, name) for each, name in zip(questions, ids, strict=True)
         ]
@@ -80,8 +79,12 @@ class Engine:
         """The arm of who asks, and what it is to be asked; where no list is wanted."""
         person = question.person
         known = self.live.of([person] if person else [])
-        arm = self._arm(self.arms, person, uuid.uuid4().hex)
+        arm = self._arm(self.arms, person, self._name())
         return arm, self.request(question, arm, known)
+
+    def _name(self) -> str:
+        """A new recommendation id."""
+        return f"{self.random.getrandbits(128):032x}"
 
     def _arm(self, arms: Arms, person: Person | None, name: str) -> Arm:
         """A person's; of a list for nobody, by its name."""

@@ -86,8 +86,10 @@ class Live:
         found: dict[Person, Known] = {}
         try:
             gone = self._erased(persons) if self.any_erased else set()
+            active = self._active(persons) if len(persons) > 1 else persons
             for each in persons:
-                found[each] = Known(erased=True) if each in gone else Known(self._events(each))
+                events = self._events(each) if each in active and each not in gone else ()
+                found[each] = Known(events, each in gone)
         finally:
             with self._lock:
                 for each in persons:
@@ -105,6 +107,16 @@ class Live:
             found = self.store.owner(visitor) or ""
             self._owners.put(visitor, found)
         return found
+
+    def _active(self, persons: Iterable[Person]) -> set[Person]:
+        """Who did anything at all; one question for many."""
+        ids: dict[Kind, list[str]] = {"user": [], "visitor": []}
+        for each in persons:
+            ids[each.kind].append(each.id)
+        users, visitors = self.store.active(users=ids["user"], visitors=ids["visitor"])
+        return {Person("user", each) for each in users} | {
+            Person("visitor", each) for each in visitors
+        }
 
     def _events(self, person: Person) -> tuple[Event, ...]:
         who = {f"{person.kind}_id": person.id}
