@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from starlette.testclient import TestClient
+from tests.serving.store.conftest import DATABASES, Cluster, cluster
 
 from nmtr.data.interactions import Interactions
 from nmtr.serving.bundling import write_bundle
@@ -18,6 +19,8 @@ from nmtr.serving.http.options import Options
 from nmtr.serving.http.runtime import Runtime
 from nmtr.serving.http.tokens import Tokens
 from nmtr.training.run import Run, Settings, execute, open_run
+
+__all__ = ["DATABASES", "cluster"]
 
 Serve = Callable[..., TestClient]
 
@@ -48,12 +51,29 @@ def another(
 
 
 @pytest.fixture
-def serve(bundled: Path, tmp_path: Path) -> Iterator[Serve]:
+def database() -> str:
+    """Which one a test's store is in; a module that tests both parametrizes it."""
+    return "sqlite"
+
+
+@pytest.fixture
+def kept(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Options that say where the store is."""
+    if database == "sqlite":
+        return {"data": str(tmp_path / "data")}
+    key = tmp_path / "key"
+    key.write_text("a key that only the tests have")
+    place: Cluster = request.getfixturevalue("cluster")
+    return {"store": place.place(), "key_file": str(key)}
+
+
+@pytest.fixture
+def serve(bundled: Path, kept: dict[str, str]) -> Iterator[Serve]:
     """Starts services on one store; options by keyword, `tokens` too."""
     with ExitStack() as open_ones:
 
         def start(*, tokens: Tokens | None = None, **options: Any) -> TestClient:
-            given = {"bundle": str(bundled), "data": str(tmp_path / "data"), "rate": 0.0}
+            given: dict[str, Any] = {"bundle": str(bundled), "rate": 0.0, **kept}
             runtime = Runtime(Options(**{**given, **options}), tokens=tokens or Tokens({}))
             client = TestClient(
                 create_app(runtime), base_url="http://localhost", raise_server_exceptions=False

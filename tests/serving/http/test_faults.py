@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.serving.http.conftest import runtime_of
+from tests.serving.store.conftest import Cluster
 
+from nmtr.errors import UsageError
+from nmtr.serving.http.options import Options
 from nmtr.serving.http.runtime import Runtime
+from nmtr.serving.http.tokens import Tokens
 
 Serve = Callable[..., TestClient]
 
@@ -83,3 +87,58 @@ def test_a_list_that_cannot_be_remembered_is_counted(
     assert client.get("/v1/recommendations").status_code == 200
     home.exposures.flush()
     assert "nmtr_exposures_lost_total 1.0" in client.get("/metrics").text
+
+
+def test_postgresql_that_goes_away_is_503_until_it_is_back(
+    serve: Serve, cluster: Cluster, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("a key that only the tests have")
+    client = serve(store=cluster.place(), key_file=str(key))
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    event = {"user": "u", "item": item, "behavior": "view"}
+    assert client.post("/v1/events", json=event).status_code == 200
+    cluster.stop()
+    try:
+        await_status(client, "/readyz", 503)
+        refused = client.post("/v1/events", json=event)
+        assert refused.status_code == 503
+        assert cluster.user not in refused.text
+        assert str(cluster.folder) not in refused.text
+        assert client.get("/v1/recommendations?user=u").status_code == 503
+    finally:
+        cluster.start()
+    await_status(client, "/readyz", 200)
+    assert client.post("/v1/events", json=event).status_code == 200
+    assert client.get("/v1/recommendations?user=u").json()["basis"] == "fold-in"
+
+
+def test_a_store_elsewhere_needs_its_key(bundled: Path) -> None:
+    options = Options(bundle=str(bundled), store="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(UsageError, match="erasure key"):
+        Runtime(options, tokens=Tokens({}))
+
+
+def test_after_an_erasure_a_byte_search_of_the_data_folder_finds_nothing(
+    client: TestClient, tmp_path: Path
+) -> None:
+    person = "wilhelmina-93117"
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    for who in ({"user": person}, {"visitor": "cookie-55120"}):
+        client.post("/v1/events", json={**who, "item": item, "behavior": "view"})
+        client.get("/v1/recommendations", params=who)
+    client.post("/v1/identities", json={"visitor": "cookie-55120", "user": person})
+    runtime_of(client).exposures.settle()
+
+    def found() -> set[str]:
+        return {
+            word
+            for word in (person, "cookie-55120")
+            for file in (tmp_path / "data").rglob("*")
+            if file.is_file() and word.encode() in file.read_bytes()
+        }
+
+    assert found() == {person, "cookie-55120"}
+    receipt = client.delete(f"/v1/users/{person}").json()
+    assert (receipt["visitors"], receipt["events"], receipt["compacted"]) == (1, 2, True)
+    assert found() == set()

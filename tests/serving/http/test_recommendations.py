@@ -8,13 +8,14 @@ from typing import Any
 import polars as pl
 import pytest
 from starlette.testclient import TestClient
-from tests.serving.http.conftest import runtime_of
+from tests.serving.http.conftest import DATABASES, runtime_of
 
 from nmtr.serving.bundle import Bundle
 from nmtr.serving.requests import Event, Request
 from nmtr.serving.service import Service
 
 Serve = Callable[..., TestClient]
+pytestmark = pytest.mark.parametrize("database", DATABASES)
 
 
 def recommend(client: TestClient, **asked: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from nmtr.serving.http.envelope import Envelope
 from nmtr.serving.http.openapi import Direct, describe
 from nmtr.serving.http.problems import TITLES, Problem, answered
 from nmtr.serving.http.routes import (
+    docs,
     events,
     items,
     operations,
@@ -28,7 +29,8 @@ from nmtr.serving.http.routes import (
 from nmtr.serving.http.runtime import Runtime
 
 ROUTERS = tuple(
-    each.router for each in (recommendations, events, items, people, stock, report, operations)
+    each.router
+    for each in (recommendations, events, items, people, stock, report, operations, docs)
 )
 BODIES = (
     asked.RecommendIn, asked.EventIn, asked.EventsIn, asked.IdentityIn, asked.StockIn,

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
@@ -72,7 +73,7 @@ MERGED = _newest(
     or_(_LATER, identities.c.seq > bindparam("after")),
     of=identities.join(events, events.c.visitor_id == identities.c.visitor_id),
 )
-_ANY_OF = bindparam("ids", expanding=True)
+_ANY_OF: BindParameter[Any] = bindparam("ids", expanding=True)
 ACTIVE_USERS = union(
     select(events.c.user_id).where(events.c.user_id.in_(_ANY_OF)),
     select(identities.c.user_id).where(identities.c.user_id.in_(_ANY_OF)),

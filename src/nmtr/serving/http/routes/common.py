@@ -25,7 +25,12 @@ def runtime(request: Request) -> Runtime:
 
 
 def in_query(kind: type[B], request: Request) -> B:
-    return kind.model_validate(dict(request.query_params))
+    """The query, checked; a name that stands in it twice is refused."""
+    given = request.query_params
+    found = dict(given)
+    if len(found) < len(given.multi_items()):
+        raise Problem(422, f"expected each of {', '.join(found)} once in the query")
+    return kind.model_validate(found)
 
 
 async def in_body(kind: type[B], request: Request) -> B:

@@ -39,7 +39,7 @@ ASKED = {
     "rules": {
         "user": "alice",
         "rules": {
-            "exclude": "seen", "allow": [{"column": "price", "to": 20}], "diversity": 0.3,
+            "exclude": "bought", "allow": [{"column": "price", "to": 20}], "diversity": 0.3,
             "repurchase_days": {"food": 30},
         },
     },

@@ -28,9 +28,7 @@ async def get(request: Request) -> Response:
 
 @router.put(
     "/v1/stock", summary="Give the whole stock list", responses=DONE,
-    openapi_extra=body(
-        [StockIn], {"a list": {"items": ["sku-1", "sku-2"]}, "no list": {"items": None}}
-    ),
+    openapi_extra=body([StockIn], {"a list": {"items": ["sku-1", "sku-2"]}}),
 )  # fmt: skip
 async def put(request: Request) -> Response:
     """Recommend nothing else from the next answer on; with null, everything again."""
