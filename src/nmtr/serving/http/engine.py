@@ -6,19 +6,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from nmtr.errors import NmtrError
 from nmtr.serving.http.arms import Arm, Arms
-from nmtr.serving.http.exploration import Drawn, draw
+from nmtr.serving.http.exploration import draw
 from nmtr.serving.http.exposures import Exposures
 from nmtr.serving.http.live import Known, Live, Person
 from nmtr.serving.http.metrics import Metrics
 from nmtr.serving.http.problems import Problem
-from nmtr.serving.requests import Answer, Event, Item, Request, Slice
+from nmtr.serving.requests import Basis, Event, Request, Slice
 from nmtr.serving.rules import Rules
+from nmtr.serving.service import Ask, Found
 from nmtr.serving.store import Exposure
 
 NOBODY = Known()
@@ -35,6 +37,16 @@ class Question:
     rules: Rules = field(default_factory=Rules)
     events: tuple[Event, ...] = ()
     attributes: bool = False
+
+
+class Ranking(NamedTuple):
+    """One person's candidates, best first, as plain lists; shown: per item, of each behaviour."""
+
+    items: list[str]
+    scores: list[float]
+    shown: list[list[float]]
+    basis: Basis
+    unknown: int
 
 
 class Engine:
@@ -67,8 +79,7 @@ class Engine:
             groups.setdefault(arm.name, []).append(row)
         for rows in groups.values():
             arm = chosen[rows[0]]
-            requests = [self.request(questions[row], arm, known) for row in rows]
-            for row, found in zip(rows, self._recommend(arm, requests), strict=True):
+            for row, found in zip(rows, self._rank(arm, questions, rows, known), strict=True):
                 try:
                     answers[row] = self._shown(questions[row], ids[row], arm, known, found)
                 except (NmtrError, Problem) as error:
@@ -103,43 +114,61 @@ class Engine:
             k = min(max(k, self.pool), arm.bundle.data.n_items)
         return Request(user, events, k, question.slice, question.rules)
 
-    def _recommend(self, arm: Arm, requests: list[Request]) -> list[Answer | NmtrError]:
+    def _rank(
+        self, arm: Arm, questions: Sequence[Question], rows: Sequence[int],
+        known: dict[Person, Known],
+    ) -> list[Ranking | NmtrError]:  # fmt: skip
+        """What an arm's model finds for each row."""
+        service = arm.service
         try:
-            return list(arm.service.recommend_many(requests))
+            asks = [service.ask(self.request(questions[row], arm, known)) for row in rows]
+            found = service.rank(asks)
         except NmtrError as error:
-            if len(requests) == 1:
+            if len(rows) == 1:
                 return [error]
             # One of them asks for what cannot be; the others are not to suffer for it.
-            return [self._recommend(arm, [each])[0] for each in requests]
+            return [self._rank(arm, questions, [row], known)[0] for row in rows]
+        return [_ranking(arm, found, at, ask) for at, ask in enumerate(asks)]
 
     def _shown(
         self, question: Question, name: str, arm: Arm, known: dict[Person, Known],
-        found: Answer | NmtrError,
+        found: Ranking | NmtrError,
     ) -> bytes:  # fmt: skip
         """One answer as JSON, remembered in the store."""
         if isinstance(found, NmtrError):
             raise found
         drawn = draw(len(found.items), question.k, self.share, self.random)
         items = [found.items[place] for place in drawn.places]
+        scores = [found.scores[place] for place in drawn.places]
         person = question.person
         if person and known[person].erased:
             person = None
-        self._remember(name, person, arm, items, drawn)
-        self.metrics.recommendations.labels(arm.name, found.basis).inc()
-        if drawn.explored:
-            self.metrics.explored.labels(arm.name).inc()
+        who = {f"{person.kind}_id": person.id} if person else {}
+        self.exposures.add(
+            Exposure(
+                name, items, scores, drawn.propensities, arm.model, arm.label,
+                at=time.time_ns() // 1000, **who,
+            )
+        )  # fmt: skip
+        self.metrics.recommended(arm.name, found.basis, drawn.explored)
+        popular, names = found.basis == "popular", arm.service.behaviors
         body: dict[str, Any] = {
             "recommendation_id": name,
             "arm": arm.name,
             "model": arm.model,
             "basis": found.basis,
-            "calibrated": found.calibrated,
+            "calibrated": arm.service.calibration is not None,
             "explored": drawn.explored,
             "unknown_events": found.unknown,
             "items": [
-                {"item": str(each.item), "position": n, "score": each.score,
-                 "propensity": chance, "behaviors": each.behaviors}
-                for n, (each, chance) in enumerate(zip(items, drawn.propensities, strict=True), 1)
+                {
+                    "item": item, "position": n, "score": score, "propensity": chance,
+                    "behaviors": {}
+                    if popular else dict(zip(names, found.shown[place], strict=True)),
+                }
+                for n, (place, item, score, chance) in enumerate(
+                    zip(drawn.places, items, scores, drawn.propensities, strict=True), 1
+                )
             ],
         }  # fmt: skip
         if question.attributes:
@@ -147,15 +176,15 @@ class Engine:
                 each["attributes"] = attributes(arm, each["item"])
         return orjson.dumps(body)
 
-    def _remember(
-        self, name: str, person: Person | None, arm: Arm, items: Sequence[Item], drawn: Drawn
-    ) -> None:
-        who = {f"{person.kind}_id": person.id} if person else {}
-        exposure = Exposure(
-            name, [str(each.item) for each in items], [each.score for each in items],
-            drawn.propensities, arm.model, arm.label, at=time.time_ns() // 1000, **who,
-        )  # fmt: skip
-        self.exposures.add(exposure)
+
+def _ranking(arm: Arm, found: Found, row: int, ask: Ask) -> Ranking:
+    index = found.ranked.items[row]
+    n = int(np.count_nonzero(index >= 0))
+    ids = arm.service.ids(index[:n])
+    return Ranking(
+        list(map(str, ids)), found.ranked.scores[row, :n].tolist(),
+        found.shown[row, :, :n].T.tolist(), found.bases[row], ask.user.unknown,
+    )  # fmt: skip
 
 
 def attributes(arm: Arm, item: object) -> dict[str, Any]:

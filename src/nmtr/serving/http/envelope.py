@@ -6,9 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -83,10 +82,10 @@ class Envelope:
             self._tell(scope, status, time.perf_counter() - begun)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, headers = scope["path"], Headers(scope=scope)
+        path, headers = scope["path"], dict(scope["headers"])
         if path not in OPEN:
             self._admit(scope, headers)
-        length = headers.get("content-length", "0")
+        length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.max_body:
             raise self._too_large()
         limit = self.timeout * (SLOWER if path.startswith(SLOW) else 1)
@@ -114,13 +113,13 @@ class Envelope:
                 raise Problem(503, words, headers=SOON) from error
             raise Problem(408, f"expected the whole body within {limit:g} s") from error
 
-    def _admit(self, scope: Scope, headers: Headers) -> None:
+    def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise the problem of who may not."""
         client = (scope.get("client") or ("unknown",))[0]
         caller = None
         if self.tokens:
-            caller = self.tokens.caller(headers.get("authorization", "").encode("latin-1"))
-        elif self.hosts and _name(headers.get("host", "")) not in self.hosts:
+            caller = self.tokens.caller(headers.get(b"authorization", b""))
+        elif self.hosts and _name(headers.get(b"host", b"").decode("latin-1")) not in self.hosts:
             raise Problem(421, f"expected a Host among {', '.join(sorted(self.hosts))}")
         if wait := self.buckets.take(caller.name if caller else client):
             seconds = str(math.ceil(wait))
@@ -145,16 +144,15 @@ class Envelope:
         """Count and log, by the route's pattern: its real path may hold a person's id."""
         route = getattr(scope.get("route"), "path_format", None) or "other"
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self.metrics.requests.labels(route, method, str(status)).inc()
-        self.metrics.seconds.labels(route, method).observe(seconds)
+        self.metrics.answered(route, method, status, seconds)
         log.debug("%s %s %d %.1f ms", method, route, status, seconds * 1000)
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def _name(host: str) -> str:

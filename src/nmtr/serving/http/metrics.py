@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+M = TypeVar("M", Counter, Histogram)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -14,6 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[object, ...], Counter | Histogram] = {}
         place = ("route", "method")
         self.requests = self._counter(
             "nmtr_requests", "HTTP requests by answer.", (*place, "status")
@@ -43,6 +46,25 @@ class Metrics:
             "nmtr_batch_size", "Requests that were scored together.",
             buckets=(1, 2, 4, 8, 16, 32), registry=self.registry,
         )  # fmt: skip
+
+    def recommended(self, arm: str, basis: str, explored: bool) -> None:
+        """Count one list."""
+        self._child(self.recommendations, arm, basis).inc()
+        if explored:
+            self._child(self.explored, arm).inc()
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._child(self.requests, route, method, str(status)).inc()
+        self._child(self.seconds, route, method).observe(seconds)
+
+    def _child(self, of: M, *labels: str) -> M:
+        """The same as `of.labels(...)`, which takes longer than all else here."""
+        key = (of, *labels)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = of.labels(*labels)
+        return found  # type: ignore[return-value]  # the key holds what kind it is
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A gauge that is asked for its value when it is shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -15,6 +16,7 @@ from nmtr.serving.http.reloading import Watcher
 from nmtr.serving.http.runtime import Runtime
 
 SWITCH = 0.001  # seconds after which a thread that computes in Python lets another one go on
+PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's variable: from whom X-Forwarded-For is believed
 GRACE = 20  # seconds that requests have to end when the service is stopped
 BACKLOG = 1024
 
@@ -31,6 +33,7 @@ def serve(options: Options) -> None:
     config = uvicorn.Config(
         app, host=options.host, port=options.port, access_log=False, server_header=False,
         log_config=None, backlog=BACKLOG, timeout_graceful_shutdown=GRACE,
+        proxy_headers=PROXIES in os.environ,
     )  # fmt: skip
 
     def hang_up(_: int, __: FrameType | None) -> None:
