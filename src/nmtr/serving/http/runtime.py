@@ -39,6 +39,7 @@ class Runtime:
         tokens: instead of those of the file and the environment.
         """
         self.options = options
+        self.tidy: Callable[[], None] = lambda: None  # after a reload
         self.tokens = read_tokens(options.tokens_file, os.environ) if tokens is None else tokens
         if not (options.is_local() or self.tokens):
             raise UsageError(
@@ -116,7 +117,9 @@ class Runtime:
             self.engine.arms = arms
         self._loaded(arms)
         self.metrics.reloads.labels("loaded").inc()
-        return before != [each.model for each in arms.arms]
+        changed = before != [each.model for each in arms.arms]
+        self.tidy()
+        return changed
 
     def restock(self, stock: Stock) -> dict[str, int]:
         """Take over a stock list, unless a newer one is there; how many items each arm knows."""
