@@ -16,7 +16,9 @@ from torch import Tensor
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.data.split import WORDS, Evaluation, Split
-from nmtr.evaluation.report import _interval, baselines, evaluate, save_vectors, table, to_json
+from nmtr.errors import DamagedError
+from nmtr.evaluation.report import baselines, evaluate, interval, table, to_json
+from nmtr.evaluation.vectors import load_vectors, save_vectors
 from nmtr.models.base import Model, Shape
 from nmtr.training.run import Run
 
@@ -80,33 +82,43 @@ def test_the_interval_covers_the_true_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(200):
-        found = _interval((rng.random(300) < 0.3).astype(np.float64))
+        found = interval((rng.random(300) < 0.3).astype(np.float64))
         covered += found["low"] <= 0.3 <= found["high"]
     assert 0.90 <= covered / 200 <= 0.99
 
 
 def test_the_interval_is_as_wide_as_the_standard_error_says() -> None:
     values = np.random.default_rng(1).normal(0.5, 0.2, 1000)
-    found = _interval(values)
+    found = interval(values)
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.2 / 1000**0.5, rel=0.1)
-    assert _interval(values) == found
+    assert interval(values) == found
 
 
 @pytest.mark.parametrize("users", [1, 2, 3])
 def test_the_interval_of_equal_values_is_that_value(users: int) -> None:
-    found = _interval(np.ones(users))
+    found = interval(np.ones(users))
     assert (found["low"], found["mean"], found["high"]) == (1, 1, 1)
 
 
 def test_vectors_come_back_as_they_were_saved(split: Split, tmp_path: Path) -> None:
-    result = evaluate(Descending(None, SHAPE), split, name="descending")
-    save_vectors(result, tmp_path / "vectors.npz")
-    with np.load(tmp_path / "vectors.npz") as found:
-        assert found["users/new"].tolist() == [0, 1]
+    results = [evaluate(Descending(None, SHAPE), split, name="descending"), *baselines(split)]
+    save_vectors(results, tmp_path / "vectors.npz")
+    found = load_vectors(tmp_path / "vectors.npz")
+    assert list(found) == ["descending", "popularity", "replay"]
+    for result in results:
+        again = found[result.model]
+        assert again.users["new"].tolist() == [0, 1]
         for part, values in result.values.items():
+            assert again.values[part].keys() == values.keys()
             for metric, each in values.items():
-                assert found[f"{part}/{metric}"] == pytest.approx(each)
+                assert again.values[part][metric] == pytest.approx(each)
     assert [each.name for each in tmp_path.iterdir()] == ["vectors.npz"]
+
+
+def test_damaged_vectors_are_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "vectors.npz").write_bytes(b"PK and no more")
+    with pytest.raises(DamagedError, match="evaluate the run again"):
+        load_vectors(tmp_path / "vectors.npz")
 
 
 @pytest.mark.parametrize(("width", "cutoffs"), [(80, "@10 @50 @100"), (160, "@10 @20 @50 @80")])

@@ -35,7 +35,10 @@ def weights(path: Path) -> bytes:
 def test_a_run_folder_holds_settings_epochs_weights_and_calibration(finished: Run) -> None:
     assert finished.path
     names = {each.name for each in finished.path.iterdir()}
-    assert names == {"config.toml", "metrics.jsonl", "model.safetensors", "calibration.json"}
+    assert names == {
+        "config.toml", "metrics.jsonl", "model.safetensors", "calibration.json",
+        "report-validation.json", "vectors-validation.npz",
+    }  # fmt: skip
     config = tomllib.loads((finished.path / "config.toml").read_text())
     assert config["options"] | {"embedding": 8, "cascade": "probability"} == config["options"]
     assert (config["protocol"], config["training"]["learning_rate"]) == ("time", 0.05)

@@ -64,7 +64,7 @@ def tuned(timed: Interactions, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return path, tune(timed, small(epochs=3), path, budget=ONCE)
 
 
-@pytest.mark.parametrize("model", ["nmtr-gmf", "bpr", "mc-gmf"])
+@pytest.mark.parametrize("model", ["nmtr-gmf", "bpr", "mc-gmf", "lightgcn"])
 def test_the_winner_s_settings_train_to_the_same_value_at_the_same_epoch(
     timed: Interactions, tmp_path: Path, model: str
 ) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": ("nmtr.cli.logs:prepare", "read event logs into a prepared data set"),
     "audit": ("nmtr.cli.logs:audit", "what the data are: counts, nesting, leaks"),
     "train": ("nmtr.cli.runs:train", "train a model; validation chooses the epoch"),
+    "compare": ("nmtr.cli.compare:compare", "which runs are better, and how surely"),
     "tune": ("nmtr.cli.tune:tune", "choose a model's settings by trials on validation"),
     "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),

@@ -166,12 +166,10 @@ def _say_who_leads(report: dict[str, Any], model: str) -> None:
 def _read_test(
     opened: Run, path: Path, protocol: str | None, why: str, reads: Path | None
 ) -> dict[str, Any]:
-    import json
-
     from nmtr.data.split import PROTOCOLS, split
     from nmtr.errors import UsageError
-    from nmtr.evaluation.report import baselines, evaluate, save_vectors, to_json
-    from nmtr.files import write_text
+    from nmtr.evaluation.report import baselines, evaluate
+    from nmtr.training.folder import save_report
 
     trained = opened.settings.protocol
     chosen = protocol or trained
@@ -186,18 +184,18 @@ def _read_test(
     parts = split(opened.data, chosen)
     with bar("rank") as progress:
         own = evaluate(opened.model, parts, name=opened.settings.model, progress=progress)
-    report = to_json([own, *baselines(parts)], parts)
-    write_text(path / f"report-{chosen}.json", json.dumps(report, indent=2) + "\n")
-    save_vectors(own, path / f"vectors-{chosen}.npz")
-    return report
+    return save_report(path, [own, *baselines(parts)], parts)
 
 
 def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
-    """The selection phase's epochs, and the baselines on the same validation."""
+    """The selection phase's epochs, and the chosen model on validation, baselines beside it."""
     from nmtr.evaluation.report import baselines, to_json
+    from nmtr.training.folder import open_report
 
     parts = opened.split(fold="validation")
-    report = to_json(baselines(parts), parts)
+    report = open_report(path, "validation")
+    own = report is not None
+    report = report or to_json(baselines(parts), parts)  # a run that chose nothing by validation
     epochs = _selection(path / "metrics.jsonl")
     if json:
         emit_json(report | {"selection": epochs})
@@ -210,7 +208,8 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
         chosen = "  <- chosen" if each["epoch"] == opened.epochs else ""
         title = f"{opened.settings.model} epoch {each['epoch']:>3}"
         say(f"{title}  loss {each['loss']:.4f}  {marks}{chosen}")
-    say("The memory baselines on the same validation:")
+    if not own:
+        say("This run chose nothing by validation; the memory baselines on it:")
     console.print(table(report, width=console.width))
     say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
 

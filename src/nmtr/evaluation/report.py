@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy.typing as npt
 from nmtr.data.split import Split
 from nmtr.evaluation.metrics import CUTOFFS, per_user
 from nmtr.evaluation.ranking import Progress, ranks
-from nmtr.files import replace_file
 from nmtr.models import make
 from nmtr.models.base import Model, Shape
 
@@ -42,7 +40,7 @@ class Result:
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """{slice: {metric: {"mean", "low", "high", "users"}}}, a 95 % bootstrap over users."""
         return {
-            name: {metric: _interval(each) for metric, each in values.items()}
+            name: {metric: interval(each) for metric, each in values.items()}
             for name, values in self.values.items()
             if len(self.users[name])
         }
@@ -91,17 +89,6 @@ def to_json(results: list[Result], split: Split) -> dict[str, Any]:
     }
 
 
-def save_vectors(result: Result, path: Path) -> None:
-    """Every per-user value, as an .npz of `users/SLICE` and `SLICE/METRIC`."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        f"users/{part}": each for part, each in result.users.items()
-    }
-    for part, values in result.values.items():
-        arrays |= {f"{part}/{metric}": each.astype(np.float32) for metric, each in values.items()}
-    with replace_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes a flag here too
-
-
 def table(report: Mapping[str, Any], *, width: int = 120) -> Table:
     """A Rich table: a row per slice and model, HR/NDCG at each K, the protocol as its caption.
 
@@ -141,7 +128,7 @@ def _short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
-def _interval(values: FloatArray) -> dict[str, float]:
+def interval(values: FloatArray) -> dict[str, float]:
     """Mean and 95 % percentile bootstrap over users (Poisson weights, seeded, so it repeats)."""
     mean = float(values.mean())
     distinct, counts = np.unique(values, return_counts=True)

@@ -60,9 +60,11 @@ class Config:
 
     def space(self) -> Space:
         return {
-            "l2": Range(1e-4, 0.1, log=True, least=1e-6),
-            "learning_rate": Range(0.02, 0.5, log=True),
-            "layers": Whole(1, 4, least=1, most=8),
+            "l2": Range(1e-5, 0.1, log=True, least=1e-7),
+            "learning_rate": Range(0.02, 1.0, log=True),
+            "batch_size": Whole(2048, 32_768, log=True),  # each step pays for the whole graph
+            "negatives": Whole(1, 8),
+            "layers": Whole(1, 4, most=8),
             "weights": Weights(0.01, 3.0, empty=0.0),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,8 @@ from nmtr.data.interactions import load as load_data
 from nmtr.data.split import Fold, Split, split
 from nmtr.errors import DamagedError, UsageError
 from nmtr.evaluation.calibration import Calibration
+from nmtr.evaluation.report import Result, to_json
+from nmtr.evaluation.vectors import save_vectors
 from nmtr.files import write_text
 from nmtr.models import make
 from nmtr.models.base import Model, Shape
@@ -100,6 +103,27 @@ def finish(path: Path, model: Model, found: Calibration | None, epochs: int) -> 
     write_tensors(path / WEIGHTS, model.state_dict(), {"epochs": epochs, "version": __version__})
     for each in path.glob("checkpoint-*.safetensors"):
         each.unlink()
+
+
+def save_report(path: Path, results: Sequence[Result], parts: Split) -> dict[str, Any]:
+    """Write what was found on validation, or on test under a protocol; returns the report."""
+    name = "validation" if parts.fold == "validation" else parts.protocol
+    report = to_json(list(results), parts)
+    write_text(path / f"report-{name}.json", json.dumps(report, indent=2) + "\n")
+    save_vectors(results, path / f"vectors-{name}.npz")
+    return report
+
+
+def open_report(path: Path, name: str) -> dict[str, Any] | None:
+    """A run's report on `validation`, or on test under a protocol; None where there is none."""
+    file = path / f"report-{name}.json"
+    if not file.exists():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedError(f"{file} cannot be read ({error}); evaluate the run again") from error
+    return report
 
 
 def check_replaceable(path: Path) -> None:

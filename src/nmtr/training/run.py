@@ -5,7 +5,10 @@
     checkpoint-*.safetensors where a killed run takes up again (gone when it is done)
     model.safetensors        the final weights
     calibration.json         from scores to probabilities, for models trained by a log loss
-    report-*.json, vectors-*.npz   written by `nmtr evaluate`
+    report-validation.json, vectors-validation.npz
+                             the model that validation chose, on validation
+    report-PROTOCOL.json, vectors-PROTOCOL.npz
+                             on test, written by `nmtr evaluate --test`
 
 First the selection phase trains on the log less test and validation, and validation chooses the
 epoch; then the model is fitted again on all but test for as many epochs.
@@ -22,6 +25,7 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.records import Records
 from nmtr.data.split import split
 from nmtr.evaluation import calibration
+from nmtr.evaluation.report import baselines, evaluate
 from nmtr.models.base import Model
 from nmtr.training import folder
 from nmtr.training.checkpoint import Progress
@@ -79,17 +83,20 @@ class _Phases:
         self.calibrates = model.probabilistic and self.settings.training.calibrate
 
     def epochs(self) -> int:
-        """How many epochs to train: those that validation chooses, or as many as were asked for."""
-        training = self.settings.training
-        if not self.trains:
-            return 0
-        return training.epochs if training.select == "none" else self._select(training.select)
+        """How many epochs to train: those that validation chooses, or as many as were asked for.
 
-    def _select(self, metric: str) -> int:
-        """Train against validation; how many epochs were best."""
+        What was chosen is ranked once more, for the report on validation.
+        """
+        training = self.settings.training
+        if training.select == "none":
+            return training.epochs if self.trains else 0
         found = Selection.of(self.data, self.settings)
-        epochs = self.settings.training.epochs
-        return self._train("selection", found.records, epochs, found.measure(metric))[1].best_epoch
+        measure = found.measure(training.select) if self.trains else None
+        model, progress = self._train("selection", found.records, training.epochs, measure)
+        if self.path and len(found.split.evaluation.users):
+            own = evaluate(model, found.split, name=self.settings.model)
+            folder.save_report(self.path, [own, *baselines(found.split)], found.split)
+        return progress.best_epoch
 
     def fit(self, phase: str, records: Records, epochs: int) -> Model:
         """Train for a fixed number of epochs."""

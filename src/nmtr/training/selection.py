@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import Histories, Records
-from nmtr.data.split import Evaluation, split
+from nmtr.data.split import Evaluation, Split, split
 from nmtr.data.vocabulary import mix
 from nmtr.evaluation.metrics import per_user
 from nmtr.evaluation.ranking import ranks
@@ -22,21 +22,26 @@ from nmtr.training.trainer import Measure
 
 @dataclass(frozen=True)
 class Selection:
-    """The records that train before validation chooses, and whom it ranks."""
+    """What trains before validation chooses, and whom it ranks."""
 
-    records: Records
-    evaluation: Evaluation
+    split: Split
 
     @classmethod
     def of(cls, data: Interactions, settings: Settings) -> Selection:
         parts = split(data, settings.protocol, fold="validation")
-        return cls(parts.train, sample_users(data, parts.evaluation, settings.validation_users))
+        ranked = sample_users(data, parts.evaluation, settings.validation_users)
+        return cls(replace(parts, evaluation=ranked))
+
+    @property
+    def records(self) -> Records:
+        return self.split.train
 
     def measure(self, metric: str) -> Measure:
         """What gives a model's metric, hr@100 and ndcg@100, means over the users ranked."""
+        evaluation = self.split.evaluation
 
         def measured(model: Model) -> Mapping[str, float]:
-            values = per_user(ranks(model, self.evaluation), self.evaluation.truth.indptr)
+            values = per_user(ranks(model, evaluation), evaluation.truth.indptr)
             return {name: float(values[name].mean()) for name in (metric, "hr@100", "ndcg@100")}
 
         return measured
