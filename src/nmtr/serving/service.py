@@ -19,6 +19,7 @@ import torch
 
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import Histories
+from nmtr.errors import UnknownError
 from nmtr.evaluation.calibration import Calibration
 from nmtr.models.base import Model
 from nmtr.serving.bundle import Bundle, BundledLog
@@ -27,7 +28,8 @@ from nmtr.serving.filters import Filter, Filters
 from nmtr.serving.histories import Current, Items, Ledger, stacked
 from nmtr.serving.lookup import Lookup
 from nmtr.serving.ranker import Ranked, Ranker, top_scores
-from nmtr.serving.requests import Answer, Basis, Item, Request, Slice
+from nmtr.serving.reasons import Explanation, Similar, explain, similar
+from nmtr.serving.requests import Answer, Basis, Event, Item, Request, Slice
 from nmtr.serving.rules import Rules, diversify, still_held
 from nmtr.serving.states import States
 from nmtr.training.folder import Run
@@ -130,6 +132,31 @@ class Service:
         found = self.rank(asks)
         return [self._answer(found, row, each) for row, each in enumerate(asks)]
 
+    def similar(self, item: object, *, k: int = 10, rules: Rules | None = None) -> Similar:
+        """The items most like one, of those that the rules' conditions, lists and stock allow."""
+        return similar(self, item, k, rules or Rules())
+
+    def explain(self, request: Request, item: object, *, most: int = 10) -> Explanation:
+        """Which items of the history carry an item's score for a user, at most so many."""
+        return explain(self, request, item, most)
+
+    def user(self, user: object, events: Sequence[Event] = ()) -> dict[str, list[Any]]:
+        """A user's items per behaviour, events counted."""
+        found = self.ledger.current(user, tuple(events)).items
+        return {name: self.ids(each) for name, each in zip(self.behaviors, found, strict=True)}
+
+    def known(self, item: object) -> int:
+        """The index of an item; UnknownError where the model does not know it."""
+        at = self.ledger.items.index(item)
+        if at < 0:
+            raise UnknownError(f"item {item!r} is not among the {self.data.n_items:,} of the model")
+        return at
+
+    def ids(self, items: npt.NDArray[np.integer]) -> list[Any]:
+        """Items' ids, as they came."""
+        known = self.data.items.ids
+        return [known[each] for each in items.tolist()]
+
     def ask(self, request: Request) -> Ask:
         """Look up a request's user; UsageError for a behaviour that the model does not know."""
         user = self.ledger.current(request.user, request.events)
@@ -185,7 +212,7 @@ class Service:
         else:
             state, histories = self.states.of([each.user for each in chosen])
             ranked = self.ranker.best(state, histories, mask, pool, filters[0].shift)
-            shown = self._shown(ranked.levels, histories)
+            shown = self.shown(ranked.levels, histories)
         for at, row in enumerate(rows):
             places = self._places(ranked, at, chosen[at])
             n = len(places)
@@ -222,9 +249,10 @@ class Service:
             parts.append(np.setdiff1d(every, user.funnel(), assume_unique=True))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _shown(
+    def shown(
         self, levels: npt.NDArray[np.float32], histories: Histories
     ) -> npt.NDArray[np.float32]:
+        """Logits (B, R, X) of any X items as probabilities, where they are calibrated."""
         if self.calibration is None:
             return levels
         with torch.inference_mode():
@@ -237,8 +265,7 @@ class Service:
     def _answer(self, found: Found, row: int, ask: Ask) -> Answer:
         index = found.ranked.items[row]
         index = index[index >= 0]
-        known = self.data.items.ids
-        ids = [known[each] for each in index.tolist()]
+        ids = self.ids(index)
         scores, basis = found.ranked.scores[row].tolist(), found.bases[row]
         shown = found.shown[row, :, : len(ids)].T.tolist()
         items = tuple(
