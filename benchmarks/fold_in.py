@@ -1,10 +1,10 @@
 """How well fold-in agrees with training again, on a simulated shop or on a prepared data set.
 
-Of the users whom validation ranks, a quarter is kept from a first training whole (strangers), and of
-another quarter the last third of their events (late). A second training, and a third from another
-seed, see everything. These users are then ranked by the first model as it stands, by its fold-in of
-their whole histories, and by the second; the third says how far two trainings agree at all. Nothing
-here reads the test.
+Of the users whom validation ranks, a quarter is kept from a first training whole (strangers), and
+of another quarter the last third of their events (late). A second training, and a third from
+another seed, see everything. These users are then ranked by the first model as it stands, by its
+fold-in of their whole histories, and by the second; the third says how far two trainings agree at
+all. Nothing here reads the test.
 
     python benchmarks/fold_in.py                                      # the simulated shop
     python benchmarks/fold_in.py --data DATA --only nmtr-gmf --set l2=0.02 --epochs 11
@@ -212,10 +212,11 @@ def write(found: Sequence[Sequence[str]]) -> None:
     text = f"""\
 # Fold-in against training again
 
-Written by `python benchmarks/fold_in.py`, which says what is done. Validation only. *strangers*: users
-of whom the first training saw nothing; *late*: those whose last third of events it did not see.
-`overlap@20` and `Spearman` are with the model trained again: `another seed` says how far two trainings
-on the same records agree. `ms`: CPU time of one fold-in.
+Written by `python benchmarks/fold_in.py`, which says what is done. Validation only. *strangers*:
+users of whom the first training saw nothing; *late*: those whose last third of events it did not
+see. `overlap@20` and `Spearman` are with the model trained again: `another seed` says how far two
+trainings on the same records agree. `ms`: CPU time of one fold-in, on a machine that other work
+shared.
 
 {table(HEAD, rows)}
 """
