@@ -178,11 +178,11 @@ class Engine:
 
 
 def _ranking(arm: Arm, found: Found, row: int, ask: Ask) -> Ranking:
-    index = found.ranked.items[row]
+    index = found.items[row]
     n = int(np.count_nonzero(index >= 0))
     ids = arm.service.ids(index[:n])
     return Ranking(
-        list(map(str, ids)), found.ranked.scores[row, :n].tolist(),
+        list(map(str, ids)), found.scores[row, :n].tolist(),
         found.shown[row, :, :n].T.tolist(), found.bases[row], ask.user.unknown,
     )  # fmt: skip
 
