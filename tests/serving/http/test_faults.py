@@ -11,11 +11,15 @@ import pytest
 from starlette.testclient import TestClient
 from tests.serving.http.conftest import runtime_of
 from tests.serving.store.conftest import Cluster
+from tests.serving.store.test_failures import disk
+
+__all__ = ["disk"]
 
 from nmtr.errors import UsageError
 from nmtr.serving.http.options import Options
 from nmtr.serving.http.runtime import Runtime
 from nmtr.serving.http.tokens import Tokens
+from nmtr.serving.store import Event
 
 Serve = Callable[..., TestClient]
 
@@ -142,3 +146,50 @@ def test_after_an_erasure_a_byte_search_of_the_data_folder_finds_nothing(
     receipt = client.delete(f"/v1/users/{person}").json()
     assert (receipt["visitors"], receipt["events"], receipt["compacted"]) == (1, 2, True)
     assert found() == set()
+
+
+def test_a_full_disk_stores_nothing_and_answers_go_on(serve: Serve, disk: Path) -> None:
+    client = serve(data=str(disk))
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    event = {"user": "u", "item": item, "behavior": "view"}
+    assert client.post("/v1/events", json=event).status_code == 200
+    ballast = disk / "ballast"
+    ballast.write_bytes(b"x" * 2**20)
+    promised = 0
+    for _ in range(100):
+        many = {"events": [{**event, "user": f"u{n}"} for n in range(500)]}
+        answer = client.post("/v1/events", json=many)
+        if answer.status_code != 200:
+            break
+        promised += 1
+    assert answer.status_code == 503
+    assert "full" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert client.get("/v1/recommendations?user=u").json()["basis"] == "fold-in"
+    ballast.unlink()
+    assert client.post("/v1/events", json=event).status_code == 200
+    home = runtime_of(client)
+    assert len(home.store.history(user_id="u")) == 2
+    assert len(home.store.history(user_id="u499")) == promised, "whole calls or none"
+
+
+def test_a_store_that_turns_read_only_is_503_and_answers_go_on(client: TestClient) -> None:
+    writer = runtime_of(client).store._database._writer  # type: ignore[attr-defined]
+    writer.connection.execute("PRAGMA query_only=ON")
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    refused = client.post("/v1/events", json={"user": "u", "item": item, "behavior": "view"})
+    assert refused.status_code == 503
+    assert "can be read and not written" in refused.json()["detail"]
+    assert client.get("/readyz").status_code == 200
+    writer.connection.execute("PRAGMA query_only=OFF")
+
+
+def test_stored_events_of_a_behavior_that_a_new_bundle_lacks_are_passed_over(
+    client: TestClient,
+) -> None:
+    home = runtime_of(client)
+    item = client.get("/v1/recommendations").json()["items"][0]["item"]
+    home.store.append([Event(item, "wishlist", "u"), Event(item, "view", "u")])
+    found = client.get("/v1/recommendations?user=u")
+    assert found.json()["basis"] == "fold-in"
+    assert client.get("/v1/users/u").json()["behaviors"]["view"] == [item]

@@ -106,9 +106,10 @@ class Engine:
         person = question.person
         past = known[person] if person else NOBODY
         user = person.id if person and person.kind == "user" and not past.erased else None
-        events = (*past.events, *question.events)
-        if len(self.arms.arms) > 1:
-            events = tuple(each for each in events if each.behavior in arm.service.behaviors)
+        known_ones = arm.service.behaviors  # another bundle than this one may know more
+        events = tuple(
+            each for each in (*past.events, *question.events) if each.behavior in known_ones
+        )
         k = min(question.k, arm.bundle.data.n_items)
         if self.share:
             k = min(max(k, self.pool), arm.bundle.data.n_items)

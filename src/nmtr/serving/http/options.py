@@ -25,7 +25,7 @@ class Options:
     requests whose list is drawn at random from the best exploration_pool items. rate: requests a
     second that one client may make, in bursts of twice as many; 0 for any. max_body: bytes.
     timeout: seconds. workers: threads that score. waiting: requests that may wait for them.
-    watch: seconds between looks at the bundles' files; 0 for none. threads: torch's own, in each.
+    watch: seconds between looks at the bundles' files; 0 for none.
     """
 
     bundle: str = ""

@@ -16,6 +16,7 @@ from nmtr.serving.http.options import Options
 from nmtr.serving.http.reloading import Watcher
 from nmtr.serving.http.runtime import Runtime
 
+OURS = ("nmtr", "uvicorn")  # whose log the level is about
 PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's variable: from whom X-Forwarded-For is believed
 GRACE = 20  # seconds that requests have to end when the service is stopped
 BACKLOG = 1024
@@ -23,10 +24,9 @@ BACKLOG = 1024
 
 def serve(options: Options) -> None:
     """Serve until told to stop. Raises UsageError, DamagedError or StoreError at the start."""
-    logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )  # fmt: skip
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in OURS:  # not the others, which may log what they are given
+        logging.getLogger(name).setLevel(options.log_level.upper())
     runtime = Runtime(options)
     watcher = Watcher(runtime, every=options.watch)
     app = create_app(runtime)
