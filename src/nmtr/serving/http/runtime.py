@@ -48,12 +48,13 @@ class Runtime:
             )
         self.sides = sides(options.bundle, options.arm)
         self.metrics = Metrics()
+        arms = self._open()  # before the store: a wrong name makes no folder
         self.store = open_store(options)
         self._changing = threading.Lock()  # of arms and stock
         self._stock: Stock = Stock(0, None)
         try:
             self._stock = self.store.stock()
-            arms = self._open()
+            self._prepare(arms)
             self.live = Live(self.store, options.undone())
             self.exposures = Exposures(self.store, self.metrics.unlogged.inc)
             self.engine = Engine(
@@ -109,6 +110,7 @@ class Runtime:
         with self._changing:
             try:
                 arms = self._open()
+                self._prepare(arms)
             except NmtrError as error:
                 self.metrics.reloads.labels("refused").inc()
                 log.error("the bundles that are served stay: %s", error)
@@ -135,11 +137,12 @@ class Runtime:
 
     def _open(self) -> Arms:
         self.tried = self.there()  # before they are read: what comes later is seen as new
-        k = self.options.exploration_pool if self.options.exploration else 20
-        arms = open_arms(self.sides, self.options.experiment)
+        return open_arms(self.sides, self.options.experiment)
+
+    def _prepare(self, arms: Arms) -> None:
+        """Keep arms to the stock, and have them answer once."""
         self._known = arms.restock(self._stock.items)
-        arms.warm(k)
-        return arms
+        arms.warm(self.options.exploration_pool if self.options.exploration else 20)
 
     def _loaded(self, arms: Arms) -> None:
         self.metrics.model.clear()
