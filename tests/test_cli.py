@@ -84,6 +84,30 @@ def test_the_main_job_from_a_simulated_log_to_recommendations(says: Says, tmp_pa
     assert frame.get_column("rank").max() == 3
 
 
+def test_a_bundle_recommends_without_its_run_and_by_rules(
+    says: Says, made: Path, tmp_path: Path
+) -> None:
+    model, items, rules = (tmp_path / name for name in ("m.nmtr", "items.csv", "rules.json"))
+    found = json.loads(says("recommend", made, "--users", "u000001", "-k", 40, "--json"))
+    known = [each["item_id"] for each in found]
+    lines = [f"{item},{'a' if n % 2 else 'b'}\n" for n, item in enumerate(known)]
+    items.write_text("sku,category\n" + "".join(lines))
+    said = says("bundle", made, "--out", model, "--items", items)
+    assert "the catalogue has 40 of the items" in said
+    assert f"Next: nmtr recommend {model}" in said
+    assert "every part is as it was written" in says("bundle", "--check", model)
+    assert json.loads(says("bundle", "--check", model, "--json"))["schema"] == 1
+    rules.write_text(json.dumps({"deny": [{"column": "category", "in": ["a"]}]}))
+    (tmp_path / "stock.txt").write_text("\n".join(map(str, known[:9])))
+    shown = says(
+        "recommend", model, "--users", "u000001", "--rules", rules, "--in-stock",
+        tmp_path / "stock.txt", "--json",
+    )  # fmt: skip
+    assert [each["item_id"] for each in json.loads(shown)] == known[0:9:2]
+    says("recommend", model, "--all", "--slice", "in-funnel", "--out", tmp_path / "r.parquet")
+    assert pl.read_parquet(tmp_path / "r.parquet").height > 0
+
+
 def test_every_read_of_the_test_is_one_line_in_the_log(
     says: Says, made: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +155,16 @@ def test_the_evaluation_of_the_selection_is_json_too(says: Says, made: Path) -> 
         (["train", "DATA", "--out", "NEW", "--preset", "best"], "paper"),
         (["train", "DATA", "--out", "NEW", "--preset", "paper", "--config", "LOG"], "not both"),
         (["train", "DATA", "--out", "NEW", "--config", "LOG"], "not valid TOML"),
+        (["bundle", "RUN"], "nmtr bundle RUN --out model.nmtr"),
+        (["bundle", "DATA", "--out", "NEW"], "--out RUN"),
+        (["bundle", "RUN", "--out", "DATA"], "name a file"),
+        (["bundle", "RUN", "--out", "NEW", "--items", "GONE"], "no such catalogue"),
+        (["bundle", "RUN", "--check", "NEW"], "nothing else with it"),
+        (["bundle", "--check", "NEW"], "no such bundle"),
+        (["recommend", "RUN", "--users", "a", "--rules", "LOG"], "cannot be read as JSON"),
+        (["recommend", "RUN", "--users", "a", "--in-stock", "GONE"], "no such file"),
+        (["recommend", "RUN", "--users", "a", "--in-stock", "LOG"], "names none of the items"),
+        (["recommend", "RUN", "--users", "a", "--slice", "old"], "slice"),
         (["evaluate", "DATA"], "--out RUN"),
         (["evaluate", "NEW"], "nmtr train DATA"),
         (["evaluate", "RUN", "--test"], "--why"),

@@ -13,6 +13,10 @@ class UsageError(NmtrError):
     exit_code = 2
 
 
+class UnknownError(UsageError):
+    """An id that the model does not know."""
+
+
 class DataError(NmtrError):
     """The input data are not what was promised."""
 

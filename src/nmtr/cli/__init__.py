@@ -30,6 +30,7 @@ COMMANDS = {
     "reproduce": ("nmtr.cli.reproduce:reproduce", "the paper's tables, figure and claims"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
     "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
+    "serve": ("nmtr.cli.serve:serve", "recommendations and events over HTTP"),
 }
 
 

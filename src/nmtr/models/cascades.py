@@ -26,6 +26,10 @@ def laid_out(
     like: Cascade | None,
 ) -> Cascade:
     """The cascade of users p (B, E) and all items (N, E), or with the items of one made before."""
+    if like and not widths:
+        (own,) = _arrays(p)
+        none = np.zeros((len(own), 0), np.float32)
+        return like._replace(p=own, first_p=none, last_p=none)
     found = mlps(units)
     towers = [each.tower for each in found]
     last = -widths[0] if widths else None

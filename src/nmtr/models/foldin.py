@@ -101,8 +101,9 @@ class LogLossFolding:
 
     def __call__(self, histories: Histories, start: Tensor, before: Histories) -> Tensor:
         """(B, D) states for `histories`, from those that were right for `before`."""
-        rows = [self._row(histories, before, at, start[at]) for at in range(len(histories))]
-        return torch.from_numpy(np.stack(rows))
+        with torch.inference_mode(False), torch.no_grad():  # slopes are asked for inside
+            rows = [self._row(histories, before, at, start[at]) for at in range(len(histories))]
+            return torch.from_numpy(np.stack(rows))
 
     def _row(self, histories: Histories, before: Histories, at: int, start: Tensor) -> Floats:
         now, then = ([each.items[r].row(at) for r in self.learns] for each in (histories, before))

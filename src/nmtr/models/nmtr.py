@@ -293,4 +293,8 @@ class NMTR(Model):
         return levels
 
 
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [each.detach().contiguous().numpy() for each in tensors]
+
+
 MODEL = NMTR

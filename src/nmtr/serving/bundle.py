@@ -32,7 +32,7 @@ from nmtr.training.settings import Settings, parse_settings
 FORMAT = "nmtr-bundle"
 SCHEMA = 1
 CHECKED_ON_OPEN = 256 * 2**20  # bytes; above this, opening compares sizes only; --check reads all
-LARGE = 64 * 2**20  # bytes of weights that are not first drawn and then replaced
+LARGE = 256 * 2**20  # bytes of weights that are not first drawn and then replaced
 
 
 @dataclass(frozen=True)

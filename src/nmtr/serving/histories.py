@@ -134,6 +134,8 @@ def together(users: Sequence[int], rows: Sequence[Sequence[Items]], n_items: int
 
 def stacked(rows: Sequence[Items], n_items: int) -> CSR:
     """A set of rows, one below the other."""
+    if len(rows) == 1:
+        return CSR(np.array([0, len(rows[0])]), np.asarray(rows[0], np.int32), n_items)
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(each) for each in rows], out=indptr[1:])
     joined = np.concatenate(rows) if rows else np.zeros(0, np.int32)

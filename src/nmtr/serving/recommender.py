@@ -109,13 +109,13 @@ class Recommender:
                 progress(at + len(ids), len(users))
 
     def _frame(self, ids: pl.Series, found: Found) -> pl.DataFrame:
-        row, rank = np.nonzero(found.ranked.items >= 0)
-        items = self.service.data.items.take(found.ranked.items[row, rank])
+        row, rank = np.nonzero(found.items >= 0)
+        items = self.service.data.items.take(found.items[row, rank])
         columns = {
             "user_id": ids.gather(pl.Series(row)),
             "rank": (rank + 1).astype(np.int32),
             "item_id": items,
-            "score": found.ranked.scores[row, rank],
+            "score": found.scores[row, rank],
         }
         columns |= {name: found.shown[row, r, rank] for r, name in enumerate(self.shown)}
         bases = pl.Series(found.bases, dtype=pl.String).gather(pl.Series(row))

@@ -59,6 +59,8 @@ class Condition:
         given = {names[name]: value for name, value in found.items()}
         if "values" in given:
             given["values"] = _plain(given["values"], "in")
+        if not isinstance(given.get("column"), str):
+            raise UsageError(f"a condition's column: expected a name, got {given.get('column')!r}")
         for bound in ("low", "high"):
             if not _number(given.get(bound, 0)):
                 raise UsageError(f"a condition's bounds: expected numbers, got {given[bound]!r}")
@@ -134,9 +136,7 @@ class Rules:
         if "repurchase_days" in given:
             days = given["repurchase_days"]
             if not isinstance(days, Mapping) or not all(map(_number, days.values())):
-                raise UsageError(
-                    f"rules, repurchase_days: expected categories and days, got {days}"
-                )
+                raise UsageError(f"rules, repurchase_days: expected days by category, got {days}")
             given["repurchase_days"] = tuple((str(name), float(n)) for name, n in days.items())
         for name, kind in _KINDS.items():
             value = given.get(name)
@@ -199,7 +199,10 @@ def attribute(catalogue: pl.DataFrame | None, name: str) -> pl.Series:
         raise UsageError(
             f"a rule asks for '{name}', and this model has no catalogue; bundle it with --items"
         )
-    check_name(name, catalogue.columns, where="the catalogue")
+    if name not in catalogue.columns:
+        raise UsageError(
+            f"the catalogue has no column '{name}'; it has {', '.join(catalogue.columns)}"
+        )
     return catalogue.get_column(name)
 
 

@@ -19,6 +19,7 @@ import torch
 
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import Histories
+from nmtr.errors import UnknownError
 from nmtr.evaluation.calibration import Calibration
 from nmtr.models.base import Model
 from nmtr.serving.bundle import Bundle, BundledLog
@@ -26,8 +27,9 @@ from nmtr.serving.bundling import fingerprint
 from nmtr.serving.filters import Filter, Filters
 from nmtr.serving.histories import Current, Items, Ledger, stacked
 from nmtr.serving.lookup import Lookup
-from nmtr.serving.ranker import Ranked, Ranker, top_scores
-from nmtr.serving.requests import Answer, Basis, Item, Request, Slice
+from nmtr.serving.ranker import Ranker, top_scores
+from nmtr.serving.reasons import Explanation, Similar, explain, similar
+from nmtr.serving.requests import Answer, Basis, Event, Item, Request, Slice
 from nmtr.serving.rules import Rules, diversify, still_held
 from nmtr.serving.states import States
 from nmtr.training.folder import Run
@@ -49,12 +51,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Found:
-    """What B users get: the ranking, and per behaviour what is shown of it (B, R, k).
+    """What B users get, best first: items (B, k), -1 where there are less, and their scores (B, k).
 
-    shown: probabilities, or scores where nothing is calibrated; NaN for popular items.
+    shown (B, R, k): per behaviour, probabilities, or scores where nothing is calibrated; NaN for
+    popular items.
     """
 
-    ranked: Ranked
+    items: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
     shown: npt.NDArray[np.float32]
     bases: list[Basis]
 
@@ -130,6 +134,31 @@ class Service:
         found = self.rank(asks)
         return [self._answer(found, row, each) for row, each in enumerate(asks)]
 
+    def similar(self, item: object, *, k: int = 10, rules: Rules | None = None) -> Similar:
+        """The items most like one, of those that the rules' conditions, lists and stock allow."""
+        return similar(self, item, k, rules or Rules())
+
+    def explain(self, request: Request, item: object, *, most: int = 10) -> Explanation:
+        """Which items of the history carry an item's score for a user, at most so many."""
+        return explain(self, request, item, most)
+
+    def user(self, user: object, events: Sequence[Event] = ()) -> dict[str, list[Any]]:
+        """A user's items per behaviour, events counted."""
+        found = self.ledger.current(user, tuple(events)).items
+        return {name: self.ids(each) for name, each in zip(self.behaviors, found, strict=True)}
+
+    def known(self, item: object) -> int:
+        """The index of an item; UnknownError where the model does not know it."""
+        at = self.ledger.items.index(item)
+        if at < 0:
+            raise UnknownError(f"item {item!r} is not among the {self.data.n_items:,} of the model")
+        return at
+
+    def ids(self, items: npt.NDArray[np.integer]) -> list[Any]:
+        """Items' ids, as they came."""
+        known = self.data.items.ids
+        return [known[each] for each in items.tolist()]
+
     def ask(self, request: Request) -> Ask:
         """Look up a request's user; UsageError for a behaviour that the model does not know."""
         user = self.ledger.current(request.user, request.events)
@@ -138,27 +167,26 @@ class Service:
 
     def rank(self, asks: Sequence[Ask]) -> Found:
         """What each gets, k the largest that is asked for."""
-        n = self.data.n_items
-        k = min(n, max((each.k for each in asks), default=1))
-        ranked = Ranked(
-            np.full((len(asks), k), -1, np.int64),
-            np.full((len(asks), k), -np.inf, np.float32),
-            np.full((len(asks), len(self.behaviors), k), np.nan, np.float32),
-        )
-        found = Found(ranked, ranked.levels.copy(), [self.states.basis(each.user) for each in asks])
-        groups: dict[tuple[bool, float, int], list[int]] = {}
+        bases = [self.states.basis(each.user) for each in asks]
+        groups: dict[tuple[bool, float, int, bool], list[int]] = {}
         for row, each in enumerate(asks):
-            popular = found.bases[row] == "popular"
+            popular = bases[row] == "popular"
             weight = 0.0 if popular else each.rules.popularity_penalty
-            groups.setdefault((popular, weight, self._pool(each)), []).append(row)
-        for (popular, _, pool), rows in groups.items():
-            self._rank_alike(asks, rows, pool, popular, found)
-        empty = [row for row, each in enumerate(asks) if self._needs_fallback(found, row, each)]
-        if empty:
-            again = [replace(each, slice="all") for each in asks]
-            for row in empty:
+            spread = each.rules.diversity > 0
+            groups.setdefault((popular, weight, self._pool(each), spread), []).append(row)
+        if len(groups) == 1 and not spread:
+            found = self._alike(asks, popular, self._pool(asks[0]))
+        else:
+            found = self._nothing(len(asks), max((each.k for each in asks), default=1))
+            for (popular, _, pool, _), rows in groups.items():
+                chosen = [asks[row] for row in rows]
+                self._fill(found, rows, chosen, self._alike(chosen, popular, pool))
+        found = replace(found, bases=bases)
+        for row, each in enumerate(asks):
+            if each.slice != "all" and each.rules.fallback and found.items[row, 0] < 0:
+                chosen = [replace(each, slice="all")]
+                self._fill(found, [row], chosen, self._alike(chosen, True, self._pool(each)))
                 found.bases[row] = "popular"
-                self._rank_alike(again, [row], self._pool(asks[row]), True, found)
         return found
 
     def _pool(self, ask: Ask) -> int:
@@ -166,42 +194,46 @@ class Service:
         wanted = max(POOL * ask.k, LEAST_POOL) if ask.rules.diversity else ask.k
         return min(self.data.n_items, wanted)
 
-    def _needs_fallback(self, found: Found, row: int, ask: Ask) -> bool:
-        return ask.rules.fallback and ask.slice != "all" and found.ranked.items[row, 0] < 0
+    def _nothing(self, n: int, k: int) -> Found:
+        k = min(k, self.data.n_items)
+        return Found(
+            np.full((n, k), -1, np.int64),
+            np.full((n, k), -np.inf, np.float32),
+            np.full((n, len(self.behaviors), k), np.nan, np.float32),
+            [],
+        )
 
-    def _rank_alike(
-        self, asks: Sequence[Ask], rows: list[int], pool: int, popular: bool, found: Found
-    ) -> None:
-        """Fill the rows of those who share a pool, a penalty, and whether by the model."""
-        chosen = [asks[row] for row in rows]
-        filters = [self.filters.of(each.rules) for each in chosen]
-        blocked = [self._blocked(each, by) for each, by in zip(chosen, filters, strict=True)]
+    def _alike(self, asks: Sequence[Ask], popular: bool, pool: int) -> Found:
+        """Candidates for those who share a pool, a penalty, and whether by the model."""
+        filters = [self.filters.of(each.rules) for each in asks]
+        blocked = [self._blocked(each, by) for each, by in zip(asks, filters, strict=True)]
         mask = stacked(blocked, self.data.n_items)
         if popular:
-            scores = np.broadcast_to(self._popular, (len(rows), self.data.n_items))
+            found = self._nothing(len(asks), pool)
+            scores = np.broadcast_to(self._popular, (len(asks), self.data.n_items))
             items, values = top_scores(scores, mask, self.ranker.order, pool)
-            levels = np.full((len(rows), len(self.behaviors), pool), np.nan, np.float32)
-            ranked, shown = Ranked(items, values, levels), levels
-        else:
-            state, histories = self.states.of([each.user for each in chosen])
-            ranked = self.ranker.best(state, histories, mask, pool, filters[0].shift)
-            shown = self._shown(ranked.levels, histories)
-        for at, row in enumerate(rows):
-            places = self._places(ranked, at, chosen[at])
-            n = len(places)
-            found.ranked.items[row, :n] = ranked.items[at, places]
-            found.ranked.scores[row, :n] = ranked.scores[at, places]
-            found.ranked.levels[row, :, :n] = ranked.levels[at][:, places]
-            found.shown[row, :, :n] = shown[at][:, places]
+            return replace(found, items=items, scores=values)
+        state, histories = self.states.of([each.user for each in asks])
+        ranked = self.ranker.best(state, histories, mask, pool, filters[0].shift)
+        return Found(ranked.items, ranked.scores, self.shown(ranked.levels, histories), [])
 
-    def _places(self, ranked: Ranked, row: int, ask: Ask) -> npt.NDArray[np.int64]:
+    def _fill(self, found: Found, rows: list[int], asks: Sequence[Ask], of: Found) -> None:
+        """Put the best of candidates into their users' rows."""
+        for at, row in enumerate(rows):
+            places = self._places(of, at, asks[at])
+            n = len(places)
+            found.items[row, :n] = of.items[at, places]
+            found.scores[row, :n] = of.scores[at, places]
+            found.shown[row, :, :n] = of.shown[at][:, places]
+
+    def _places(self, found: Found, row: int, ask: Ask) -> npt.NDArray[np.int64]:
         """Which of a row's candidates are given, in order."""
-        n = int(np.count_nonzero(ranked.items[row] >= 0))
+        n = int(np.count_nonzero(found.items[row] >= 0))
         if not ask.rules.diversity:
             return np.arange(min(n, ask.k))
-        items = ranked.items[row, :n]
+        items = found.items[row, :n]
         alike = self.filters.likeness(items, ask.rules.diversify_by, self.model)
-        return diversify(ranked.scores[row, :n], alike, ask.k, ask.rules.diversity)
+        return diversify(found.scores[row, :n], alike, ask.k, ask.rules.diversity)
 
     def _blocked(self, ask: Ask, by: Filter) -> Items:
         """The items that one user does not get."""
@@ -218,13 +250,15 @@ class Service:
         if ask.slice == "new":
             parts.append(user.seen())
         elif ask.slice == "in-funnel":
-            every = np.arange(self.data.n_items, dtype=np.int32)
-            parts.append(np.setdiff1d(every, user.funnel(), assume_unique=True))
+            others = np.ones(self.data.n_items, np.bool_)
+            others[user.funnel()] = False
+            parts.append(np.flatnonzero(others).astype(np.int32))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _shown(
+    def shown(
         self, levels: npt.NDArray[np.float32], histories: Histories
     ) -> npt.NDArray[np.float32]:
+        """Logits (B, R, X) of any X items as probabilities, where they are calibrated."""
         if self.calibration is None:
             return levels
         with torch.inference_mode():
@@ -235,17 +269,13 @@ class Service:
         return found
 
     def _answer(self, found: Found, row: int, ask: Ask) -> Answer:
-        index = found.ranked.items[row]
-        index = index[index >= 0]
-        known = self.data.items.ids
-        ids = [known[each] for each in index.tolist()]
-        scores, basis = found.ranked.scores[row].tolist(), found.bases[row]
-        shown = found.shown[row, :, : len(ids)].T.tolist()
-        items = tuple(
-            Item(
-                ids[n], n + 1, scores[n],
-                {} if basis == "popular" else dict(zip(self.behaviors, shown[n], strict=True)),
-            )
-            for n in range(len(ids))
-        )  # fmt: skip
-        return Answer(items, basis, self.calibration is not None, ask.user.unknown)
+        index = found.items[row]
+        ids = self.ids(index[index >= 0])
+        scores, basis = found.scores[row].tolist(), found.bases[row]
+        if basis == "popular":
+            behaviors: list[dict[str, float]] = [{} for _ in ids]
+        else:
+            shown = found.shown[row].T.tolist()
+            behaviors = [dict(zip(self.behaviors, each, strict=True)) for each in shown]
+        items = [Item(ids[n], n + 1, scores[n], behaviors[n]) for n in range(len(ids))]
+        return Answer(tuple(items), basis, self.calibration is not None, ask.user.unknown)

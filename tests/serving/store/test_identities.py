@@ -102,3 +102,16 @@ def test_nobody_is_merged_into_or_from_the_erased(store: Store) -> None:
 def test_ids_are_checked(store: Store) -> None:
     with pytest.raises(DataError, match="visitor_id: expected 1 to 256"):
         store.merge(visitor_id="", user_id="alice")
+
+
+def test_who_did_anything_is_known_for_many_at_once(store: Store) -> None:
+    store.append([
+        Event("a", "view", "ann"), Event("b", "view", visitor_id="v"),
+        Event("b", "view", visitor_id="w"),
+    ])  # fmt: skip
+    store.merge(visitor_id="v", user_id="bob")
+    found = store.active(users=["ann", "bob", "cid", "v"], visitors=["v", "w", "ann"])
+    assert found == ({"ann", "bob"}, {"v", "w"})
+    assert store.active() == (set(), set())
+    many = [f"user-{n}" for n in range(2500)]
+    assert store.active(users=[*many, "ann"]) == ({"ann"}, set())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, bindparam, insert, select
 
 from nmtr.serving.store.database import parts
@@ -131,10 +131,14 @@ def _exposure(each: Exposure, received: int) -> dict[str, Any]:
         "at": received if each.at is None else each.at,
         "arm": each.arm,
         "model": each.model,
-        "items": json.dumps(list(each.items)),
-        "scores": json.dumps(list(each.scores)),
-        "propensities": json.dumps(list(each.propensities)),
+        "items": _text(each.items),
+        "scores": _text(each.scores),
+        "propensities": _text(each.propensities),
     }
+
+
+def _text(values: Sequence[str] | Sequence[float]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
 def _content(event: Event, time: int) -> Content:

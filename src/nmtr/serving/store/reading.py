@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
@@ -18,10 +19,11 @@ from sqlalchemy import (
     or_,
     select,
     type_coerce,
+    union,
 )
 
 from nmtr.files import replace_folder
-from nmtr.serving.store.database import Database
+from nmtr.serving.store.database import Database, parts
 from nmtr.serving.store.records import Stored
 from nmtr.serving.store.schema import events, exposures, identities
 
@@ -71,6 +73,12 @@ MERGED = _newest(
     or_(_LATER, identities.c.seq > bindparam("after")),
     of=identities.join(events, events.c.visitor_id == identities.c.visitor_id),
 )
+_ANY_OF: BindParameter[Any] = bindparam("ids", expanding=True)
+ACTIVE_USERS = union(
+    select(events.c.user_id).where(events.c.user_id.in_(_ANY_OF)),
+    select(identities.c.user_id).where(identities.c.user_id.in_(_ANY_OF)),
+)
+ACTIVE_VISITORS = select(events.c.visitor_id).where(events.c.visitor_id.in_(_ANY_OF)).distinct()
 ANY_MERGED = select(identities.c.visitor_id).where(identities.c.user_id == bindparam("id")).limit(1)
 
 
@@ -89,6 +97,18 @@ def of_user(connection: Connection, user_id: str, *, after: int, limit: int) -> 
 def of_visitor(connection: Connection, visitor_id: str, *, after: int, limit: int) -> list[Stored]:
     """The newest events of a visitor, and nothing of the user whom they belong to."""
     return _stored(connection, VISITORS, {"id": visitor_id, "after": after, "limit": limit})
+
+
+def active(
+    connection: Connection, users: Collection[str], visitors: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Those who have any events; users also those who have a visitor."""
+    of: dict[Any, Collection[str]] = {ACTIVE_USERS: users, ACTIVE_VISITORS: visitors}
+    one, other = (
+        {name for part in parts(ids) for name in connection.execute(query, {"ids": part}).scalars()}
+        for query, ids in of.items()
+    )
+    return one, other
 
 
 def _stored(connection: Connection, query: Select[Any], what: dict[str, Any]) -> list[Stored]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,12 @@ class Store:
             if visitor_id is not None and user_id is None:
                 return reading.of_visitor(connection, visitor_id, after=after, limit=limit)
         raise UsageError("expected either a user_id or a visitor_id, got both or none")
+
+    def active(
+        self, *, users: Collection[str] = (), visitors: Collection[str] = ()
+    ) -> tuple[set[str], set[str]]:
+        """Of several persons, those whose `history` is not empty; a visitor may bring a user in."""
+        return self._read(lambda connection: reading.active(connection, users, visitors))
 
     def last_seq(self) -> int:
         """The highest number so far; every event up to it can be read, and every merge counts."""

@@ -1,0 +1,1 @@
+"""The HTTP service: `nmtr serve`. docs/service.md is for its operators."""
