@@ -223,7 +223,7 @@ _HEAD = """\
 
 Written by `python experiments/past.py`. Exact ranking of all items; the mean of three seeds of
 nmtr-funnel for each user; permutation tests of paired users. Claims are those of the sealed half,
-which chose nothing; see [the model](../../docs/funnel.md)."""
+which chose nothing; see [the model](../../docs/model.md)."""
 
 
 if __name__ == "__main__":

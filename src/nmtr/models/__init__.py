@@ -20,6 +20,7 @@ NOT_MODELS = (
     "space",
     "foldin",
     "cascades",
+    "heldout",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

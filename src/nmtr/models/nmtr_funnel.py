@@ -8,7 +8,8 @@ known. With o_ui^r = 1 where the user's history has item i under behaviour r, an
 a unit for each behaviour, which adds to those below what it means to be so far: how often this item
 is bought from the cart, how often this user does. x_ui holds the scores of the members (models that
 see whole histories: EASE of the target, EASE of all behaviours, iALS of all), once as they are and
-once in logarithms, and the logarithms of 1 + the records of item and user, by behaviour.
+once in logarithms, and the logarithms of 1 + the records of item and user, by behaviour: all, and
+those that went no further.
 
 The units are learned on target records that are held out from the training records, one of each
 user, by the softmax over all items that are no target record, p = exp(y) / sum exp(y): exactly for
@@ -20,6 +21,7 @@ are made again of all records.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +34,7 @@ from nmtr.data.records import CSR, Histories, Records
 from nmtr.data.weighted import check_weights, weights_of
 from nmtr.models import ease, ials
 from nmtr.models.base import Model, Shape
+from nmtr.models.heldout import Cases, hold_out
 from nmtr.models.space import Choice, Range, Space, Weights
 
 BLOCK = 512  # users scored at once by the members
@@ -67,7 +70,7 @@ class Config:
     hide: float = 0.5
     observed: bool = True
     candidates: int = 100
-    users: int = 8000
+    users: int = 0
     sweeps: int = 12
     learning_rate: float = 0.01
 
@@ -124,10 +127,11 @@ class Funnel(Model):
         super().__init__(config, shape)
         self.config: Config = config
         self.members = nn.ModuleList(self._member(each) for each in config.members)
-        self.inputs = 2 * len(self.members) + 2 * shape.n_behaviors
+        self.counted = 2 * shape.n_behaviors - 1
+        self.inputs = 2 * (len(self.members) + self.counted)
         levels = shape.n_behaviors if config.observed else 1
         self.units = nn.ModuleList(Unit(self.inputs, config.hidden) for _ in range(levels))
-        self.register_buffer("item_counts", torch.zeros(shape.n_items, shape.n_behaviors))
+        self.register_buffer("item_counts", torch.zeros(shape.n_items, self.counted))
         self.register_buffer("middle", torch.zeros(self.inputs))
         self.register_buffer("spread", torch.ones(self.inputs))
         with torch.no_grad():  # until the units have learned, the last member's order
@@ -150,7 +154,7 @@ class Funnel(Model):
 
     def learn(self, records: Records) -> None:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
-        left, users, items = _held_out(records, self.config.hide, rng)
+        left, users, items = hold_out(records, self.config.hide, rng)
         if len(users):
             self._fit_members(left)
             self._fit_units(left, users, items, rng)
@@ -159,8 +163,8 @@ class Funnel(Model):
     def _fit_members(self, records: Records) -> None:
         for each in self.members:
             each.learn(records)
-        counts = np.stack([each.column_counts() for each in records.sets], 1)
-        self.item_counts = torch.from_numpy(np.log1p(counts)).float()
+        counts = [each.column_counts() for each in _counted(records.sets)]
+        self.item_counts = _logs(counts)
 
     def _fit_units(
         self,
@@ -179,7 +183,7 @@ class Funnel(Model):
         self.spread = torch.where(spread > LEAST, spread, torch.inf)  # else it tells nothing
         for each in cases:
             each.x.sub_(self.middle).div_(self.spread)
-            each.x[:, -self.shape.n_behaviors :].clamp_(-FAR, FAR)
+            each.x[:, -self.counted :].clamp_(-FAR, FAR)
         steps = self.config.sweeps * len(cases)
         optimizer = torch.optim.Adam(self.units.parameters(), lr=self.config.learning_rate)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
@@ -194,7 +198,7 @@ class Funnel(Model):
     @torch.no_grad()
     def _cases(
         self, histories: Histories, items: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> _Cases:
+    ) -> Cases:
         """Held-out items (B,) among what stands against them."""
         n, size = self.shape.n_items, len(histories)
         scores = self._scores(histories)
@@ -222,7 +226,7 @@ class Funnel(Model):
             for each in histories.items[: len(self.units) - 1]
         ]
         x = self._inputs([each[row, item] for each in scores], row, item, _counts(histories))
-        return _Cases(x, row, extra, observed, size)
+        return Cases(x, row, extra, observed, size)
 
     def _scores(self, histories: Histories) -> list[Tensor]:
         """(B, N) of each member."""
@@ -252,14 +256,13 @@ class Funnel(Model):
         return found
 
     def _users(self, histories: Histories) -> Tensor:
-        """(B, R) their counts, as far as those of training went."""
+        """(B, 2R - 1) their counts, as far as those of training went."""
         counts = _counts(histories).to(self.item_counts.device)
-        behaviors = self.shape.n_behaviors
-        middle, far = self.middle[-behaviors:], FAR * self.spread[-behaviors:]
+        middle, far = self.middle[-self.counted :], FAR * self.spread[-self.counted :]
         return counts.clamp(middle - far, middle + far)
 
     def _through(self, r: int, scores: Sequence[Tensor], items: Tensor, users: Tensor) -> Tensor:
-        """Unit r of pairs of one shape: their scores, and the counts (R, shape) of both sides.
+        """Unit r of pairs of one shape: their scores, and the counts (2R - 1, shape) of both sides.
 
         By elementwise operations, so that a pair's score is the same to the bit in any company, and
         x need not be laid out.
@@ -271,7 +274,7 @@ class Funnel(Model):
         start = start - (weight * self.middle).sum(1)
         last = unit.last.weight[0].tolist()
         columns = [*scores, *map(_log, scores)]
-        of_items, of_users = weight[:, len(columns) :].split(self.shape.n_behaviors, 1)
+        of_items, of_users = weight[:, len(columns) :].split(self.counted, 1)
         found = torch.zeros_like(scores[0])
         for h in range(len(weight)):
             part = start[h] + _mix(of_users[h], users) + _mix(of_items[h], items)
@@ -290,52 +293,23 @@ class Funnel(Model):
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
 
 
-@dataclass
-class _Cases:
-    """Held-out pairs of B users, the first B of n, and the pairs that stand against them.
-
-    x: (n, inputs); row: (n,) the user; extra: (n,) the logarithm of how many a pair stands for;
-    observed: for each auxiliary behaviour, which pairs have it.
-    """
-
-    x: Tensor
-    row: Tensor
-    extra: Tensor
-    observed: list[Tensor]
-    size: int
-
-    def loss(self, units: nn.ModuleList) -> Tensor:
-        """Mean of -log softmax of the held-out pairs."""
-        scores = units[0](self.x)
-        for unit, at in zip(units[1:], self.observed, strict=True):
-            scores = scores.index_add(0, at, unit(self.x[at]))
-        own = scores[: self.size]
-        scores = scores + self.extra
-        top = torch.full((self.size,), -torch.inf)
-        top = top.scatter_reduce(0, self.row, scores.detach(), "amax")
-        total = torch.zeros(self.size).index_add(0, self.row, (scores - top[self.row]).exp())
-        return (total.log() + top - own).mean()
-
-
-def _held_out(
-    records: Records, hide: float, rng: np.random.Generator
-) -> tuple[Records, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Records less a target pair of each user who has two, and of some its lower records too."""
-    target = records.target
-    order = rng.permutation(target.nnz)
-    users = target.row_of_each()
-    first = order[np.unique(users[order], return_index=True)[1]]
-    first = first[target.lengths()[users[first]] >= 2]
-    held, items = users[first], target.indices[first].astype(np.int64)
-    hidden = rng.random(len(held)) < hide
-    sets = [each.without(held[hidden], items[hidden]) for each in records.sets[:-1]]
-    return Records(records.behaviors, (*sets, target.without(held, items))), held, items
+def _counted(sets: Sequence[CSR]) -> list[CSR]:
+    """What is counted: records of each of R behaviours, and those that went no further (R - 1)."""
+    stayed = [
+        below.without(above.row_of_each(), above.indices)
+        for below, above in itertools.pairwise(sets)
+    ]
+    return [*sets, *stayed]
 
 
 def _counts(histories: Histories) -> Tensor:
-    """(B, R) the logarithms of 1 + how many records each user has."""
-    counts = np.stack([each.lengths() for each in histories.items], 1)
-    return torch.from_numpy(np.log1p(counts)).float()
+    """(B, 2R - 1) the users' counts."""
+    return _logs([each.lengths() for each in _counted(histories.items)])
+
+
+def _logs(counts: Sequence[npt.NDArray[np.int64]]) -> Tensor:
+    """(n, counts) the logarithms of 1 + counts, each (n,)."""
+    return torch.from_numpy(np.log1p(np.stack(counts, 1))).float()
 
 
 def _log(scores: Tensor) -> Tensor:
@@ -343,7 +317,7 @@ def _log(scores: Tensor) -> Tensor:
 
 
 def _mix(weights: Tensor, columns: Tensor) -> Tensor:
-    """Sum of columns (R, shape) by weights (R,)."""
+    """Sum of columns (c, shape) by weights (c,)."""
     found = weights[0] * columns[0]
     for weight, column in zip(weights[1:], columns[1:], strict=True):
         found = found + weight * column

@@ -42,6 +42,11 @@ class Settings:
             )
 
 
+def general_names() -> list[str]:
+    """What may be set whatever the model."""
+    return [*(each.name for each in fields(Training)), "validation_users"]
+
+
 def override(
     settings: Settings,
     changes: Mapping[str, Any],
