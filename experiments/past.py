@@ -43,6 +43,7 @@ METRICS = ("hr@10", "ndcg@10", "hr@100", "ndcg@100")
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "whole": {},
     "the funnel not observed": {"observed": False},
+    "items' counts too": {"counts": True},
     "nothing hidden": {"hide": 0.0},
     "less hidden": {"hide": 0.3},
     "all hidden": {"hide": 1.0},

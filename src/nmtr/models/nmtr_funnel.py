@@ -54,6 +54,7 @@ class Config:
     embedding, ridge_ials, alpha0, nu: iALS's.
     hidden: relus of each unit. hide: the share of held-out records whose lower ones are hidden.
     observed: without it the funnel is not looked at, but for the members.
+    counts: without it the items' are not looked at, which tell where held-out records are missing.
     candidates: the best of each member that are met exactly, and as many that are drawn.
     users: how many teach the units, 0 for all. sweeps: over them.
     """
@@ -69,6 +70,7 @@ class Config:
     hidden: int = 32
     hide: float = 0.5
     observed: bool = True
+    counts: bool = True
     candidates: int = 100
     users: int = 0
     sweeps: int = 12
@@ -181,6 +183,8 @@ class Funnel(Model):
         x = torch.cat([each.x for each in cases])
         self.middle, spread = x.mean(0), x.std(0)
         self.spread = torch.where(spread > LEAST, spread, torch.inf)  # else it tells nothing
+        if not self.config.counts:
+            self.spread[2 * len(self.members) :][: self.counted] = torch.inf
         for each in cases:
             each.x.sub_(self.middle).div_(self.spread)
             each.x[:, -self.counted :].clamp_(-FAR, FAR)
