@@ -5,9 +5,9 @@ He, He, Du and Chua, Adversarial Personalized Ranking for Recommendation, SIGIR 
     L = BPR(theta) + adversary BPR(theta + delta),
     delta = epsilon g / |g| for each vector of a triple, g the slope of its BPR loss
 
-so that, with d = q_i - q_j, p_u moves by -epsilon d / |d|, q_i by -epsilon p_u / |p_u| and q_j by as
-much the other way. delta is held fixed in the slope of the second loss. BPR's model and sweep; its
-first `pretrain` epochs are plain BPR. Biases, which the paper has not, are not moved.
+so that, with d = q_i - q_j, p_u moves by -epsilon d / |d|, q_i by -epsilon p_u / |p_u| and q_j by
+as much the other way. delta is held fixed in the slope of the second loss. BPR's model and sweep;
+its first `pretrain` epochs are plain BPR. Biases, which the paper has not, are not moved.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Config(bpr.Config):
         super().__post_init__()
         if not (0 <= self.epsilon < math.inf and 0 <= self.adversary < math.inf):
             raise ValueError(
-                "epsilon, adversary: expected 0 or more, got "
-                f"{self.epsilon} and {self.adversary}"
+                f"epsilon, adversary: expected 0 or more, got {self.epsilon} and {self.adversary}"
             )
         if self.pretrain < 0:
             raise ValueError(f"pretrain: expected 0 epochs or more, got {self.pretrain}")

@@ -8,9 +8,9 @@ several relations have one vector; here each relation is a behaviour between use
     L = sum_r alpha_r mean over (u, i, j) of log(1 + exp(x^r_uj - x^r_ui)) + L2 as BPR's,
         i an item that u has a record of under r, j drawn from the others
 
-Only the items' biases tell relations apart. Their algorithm draws as many triples for each relation;
-here an epoch visits each pair of relation r with a chance in proportion to alpha_r / |D_r|, the
-likeliest relation whole. The users' relations take turns, a few users at a time.
+Only the items' biases tell relations apart. Their algorithm draws as many triples for each
+relation; here an epoch visits each pair of relation r with a chance in proportion to
+alpha_r / |D_r|, the likeliest relation whole. Relations take turns, a few users at a time.
 """
 
 from __future__ import annotations

@@ -134,7 +134,8 @@ class VALS(Model):
         across = x.T.tocsr()
         size = self.config.embedding
         p, q = (torch.empty(n, size).normal_(0, self.config.init / size**0.5) for n in x.shape)
-        often = np.asarray(x.sum(0), np.float64) ** self.config.exponent * (np.asarray(x.sum(0)) > 0)
+        popular = np.asarray(x.sum(0), np.float64)
+        often = np.where(popular > 0, popular**self.config.exponent, 0)
         share = self.config.missing * often / max(float(often.sum()), 1e-30)
         self.missing = torch.from_numpy(share.astype(np.float32))
         middles = np.add.reduceat(np.append(x.data == 0, 0), x.indptr[:-1], dtype=np.int64)

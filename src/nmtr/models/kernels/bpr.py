@@ -54,7 +54,7 @@ def positives(
     user: Int, indptr: Ints, items: Items, keep: Chances, positive: Items, level: Items,
     state: np.uint64,
 ) -> tuple[Int, np.uint64]:  # fmt: skip
-    """How many pairs of the user an epoch meets, laid out in an order of chance; the state after."""
+    """How many pairs of the user an epoch meets, laid out in an order of chance; and the state."""
     R, n = len(keep), 0
     for r in range(R):
         for at in range(indptr[user * R + r], indptr[user * R + r + 1]):

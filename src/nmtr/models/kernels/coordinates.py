@@ -89,8 +89,8 @@ def item_rows(
         longest = max(longest, indptr[item + 1] - indptr[item])
     taken = np.empty(E * longest, np.float32)
     square, fitted = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    before, linear = np.empty(longest, np.float32), np.empty(E, np.float32)
     nowhere, old = np.zeros(E, np.float32), np.empty(E, np.float32)
+    linear = np.empty(E, np.float32)
     squares = np.dot(p.T, p)
     held = (middle * middles).astype(np.float32)
     shared = np.dot((p * held.reshape(-1, 1)).T, p)
@@ -120,9 +120,7 @@ def item_rows(
                 apart = N - positives[user] - middles[user]
                 between = margins[1] * apart - margins[0] * positives[user] + others
                 square[c] = middle * (N - middles[user]) - missing[item] - held[user]
-                pull = np.float32(
-                    middle * between - of_middles[user] + margins[1] * held[user]
-                )
+                pull = np.float32(middle * between - of_middles[user] + margins[1] * held[user])
             for e in range(E):
                 linear[e] += pull * row[e]
                 columns[e, c] = row[e]
