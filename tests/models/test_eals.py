@@ -29,11 +29,12 @@ X = {"eals": WEIGHTS[0] * GLANCED + WEIGHTS[1] * TARGET, "vals": 1.0 * TARGET}
 
 
 def csr(cells: npt.NDArray[np.bool_]) -> CSR:
-    return CSR.from_pairs(*np.nonzero(cells), M, N)
+    users, items = np.nonzero(cells)
+    return CSR.from_pairs(users, items, M, N)
 
 
 GIVEN = Records(("glance", "keep"), (csr(GLANCED), csr(TARGET)))
-KNOWN = (GLANCED | TARGET).any(1)
+KNOWN: npt.NDArray[np.bool_] = np.any(GLANCED | TARGET, axis=1)
 
 
 def objective(name: str, p: Floats, q: Floats) -> float:

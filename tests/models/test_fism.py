@@ -25,7 +25,8 @@ X = WEIGHTS[0] * GLANCED + WEIGHTS[1] * KEPT
 
 
 def csr(cells: npt.NDArray[np.bool_]) -> CSR:
-    return CSR.from_pairs(*np.nonzero(cells), M, N)
+    users, items = np.nonzero(cells)
+    return CSR.from_pairs(users, items, M, N)
 
 
 GIVEN = Records(("glance", "keep"), (csr(GLANCED), csr(KEPT)))
@@ -87,8 +88,7 @@ def test_an_epoch_of_one_positive_goes_down_its_loss() -> None:
 
 def test_no_record_of_the_item_itself_under_any_behaviour_tells_of_it() -> None:
     """Users who hold one thing and keep it: were it not left out, they would be told apart."""
-    cells = np.eye(N, dtype=np.bool_)
-    own = CSR.from_pairs(*np.nonzero(cells), N, N)
+    own = CSR.from_pairs(np.arange(N), np.arange(N), N, N)
     given = Records(GIVEN.behaviors, (own, own))
     torch.manual_seed(0)
     model = make("fism", {"weights": (1.0, 1.0)}, Shape(N, N, given.behaviors))

@@ -116,9 +116,10 @@ class BPR(Model):
             users, *pairs.drawn(), negatives, *learned, *how, chance
         )
 
-    def learned(self) -> list[Any]:
+    def learned(self) -> tuple[Any, Any, Any]:
         """p (M, E), q (N, E) and the biases as arrays over the same memory."""
-        return [each.detach().numpy() for each in (self.user, self.item, self.bias)]
+        p, q, bias = (each.detach().numpy() for each in (self.user, self.item, self.bias))
+        return p, q, bias
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; who has nothing to learn from, and a stranger, gets the mean one."""

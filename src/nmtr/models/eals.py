@@ -38,7 +38,7 @@ class Config:
 
     embedding: int = 64
     sweeps: int = 20
-    ridge: float = 1.0
+    ridge: float = 10.0
     missing: float = 100.0
     exponent: float = 0.5
     init: float = 0.1

@@ -89,15 +89,16 @@ class FISM(Model):
         x = self.history(records.sets, self.learns)
         levels = Levels((0.0,) * (len(self.learns) - 1) + (1.0,), beta=1.0)
         pairs = LevelPairs.from_records(records, levels)
-        shared = [each.astype(np.int32) for each in (x.indptr, x.indices)]
+        indptr, near = (each.astype(np.int32) for each in (x.indptr, x.indices))
         users = np.flatnonzero(records.target.lengths())
-        learned = [each.detach().numpy() for each in (self.p, self.q, self.bias)]
+        p, q, bias = (each.detach().numpy() for each in (self.p, self.q, self.bias))
+        drawn, history = pairs.drawn(), (indptr, near, x.data, self.config.power)
         how = np.float32(rate), np.float32(self.config.l2)
-        given = (*pairs.drawn(), negatives, *shared, x.data, self.config.power, *learned, *how)
 
         def epoch(seed: int) -> float:
             order = np.random.default_rng(seed).permutation(users)
             chance = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+            given = (*drawn, negatives, *history, p, q, bias, *how)
             loss, steps = fism_users(order, *given, chance)
             return float(loss / max(steps, 1))
 

@@ -91,7 +91,7 @@ class LevelPairs:
             records.n_items,
         )
 
-    def drawn(self) -> tuple[Any, ...]:
+    def drawn(self) -> tuple[Any, Any, Any, Any, Any, float]:
         """What the kernels draw from: indptr, items, seen, keep, odds, beta."""
         return self.indptr, self.items, self.seen, self.keep, self.odds, self.beta
 

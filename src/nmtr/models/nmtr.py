@@ -153,8 +153,8 @@ class NMTR(Model):
         """For each behaviour r, the rows of depth (B,) > r and their logits; most rows need few."""
         users, u = torch.unique(user, return_inverse=True)
         items, i = torch.unique(item, return_inverse=True)
-        p, q = self.dropout(take_rows(self.user, users)), take_rows(self.item, items)
-        bias = take_rows(self.bias, items)
+        p, q, bias = self.taken(users, items)
+        p = self.dropout(p)
         rows = torch.arange(len(user), device=user.device)
         levels: list[tuple[Tensor, Tensor]] = []
         for r, unit in enumerate(self.units):
@@ -163,6 +163,14 @@ class NMTR(Model):
             own = unit(p, q, u[rows], i[rows]) + bias[i[rows], r]
             levels.append((rows, link(levels[-1][1][stay], own, kind=self.kind) if levels else own))
         return levels
+
+    def taken(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of distinct, ascending users and items, and the items' biases."""
+        return (
+            take_rows(self.user, users),
+            take_rows(self.item, items),
+            take_rows(self.bias, items),
+        )
 
     def rate_shares(self) -> dict[str, float]:
         own = {id(weight) for each in mlps(self.units) for weight in each.parameters()}
@@ -180,11 +188,7 @@ class NMTR(Model):
     def _fused_loss(self, batch: Batch) -> Tensor:
         users = Met.of(batch.user, self.shape.n_users)
         items = Met.of(batch.item, self.shape.n_items)
-        met = torch.from_numpy(users.indices), torch.from_numpy(items.indices)
-        p, q, bias = (
-            take_rows(table, rows)
-            for table, rows in ((self.user, met[0]), (self.item, met[1]), (self.bias, met[1]))
-        )
+        p, q, bias = self.taken(torch.from_numpy(users.indices), torch.from_numpy(items.indices))
         towers = [unit.tower for unit in mlps(self.units)]
         widths = self.config.layers if towers else ()
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
@@ -216,15 +220,10 @@ class NMTR(Model):
 
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
-        total = self.user.new_zeros(())
-        for table, index in (
-            (self.user, batch.user),
-            (self.item, batch.item),
-            (self.bias, batch.item),
-        ):
-            rows, times = torch.unique(index, return_counts=True)
-            total = total + (take_rows(table, rows).square().sum(1) * times).sum()
-        return total
+        users, of_users = torch.unique(batch.user, return_counts=True)
+        items, of_items = torch.unique(batch.item, return_counts=True)
+        p, q, bias = (each.square().sum(1) for each in self.taken(users, items))
+        return (p * of_users).sum() + ((q + bias) * of_items).sum()
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; a stranger gets the mean one."""
@@ -291,10 +290,6 @@ class NMTR(Model):
             own = unit.block(state, q) + bias[:, r]
             levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
         return levels
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [each.detach().contiguous().numpy() for each in tensors]
 
 
 MODEL = NMTR

@@ -53,7 +53,7 @@ def room(users: Ints, indptr: Ints, R: int) -> tuple[Items, Items]:
 def positives(
     user: Int, indptr: Ints, items: Items, keep: Chances, positive: Items, level: Items,
     state: np.uint64,
-) -> tuple[Int, np.uint64]:  # fmt: skip
+) -> tuple[int, np.uint64]:  # fmt: skip
     """How many pairs of the user an epoch meets, laid out in an order of chance; and the state."""
     R, n = len(keep), 0
     for r in range(R):
