@@ -36,7 +36,7 @@ from nmtr.training.settings import Settings
 from nmtr.training.trainer import Training, train
 
 BEHAVIORS = ("view", "cart", "buy")
-SEEDS = (0,)
+SEEDS = (0, 1, 2)
 SHARE = 0.1
 TRAINING = Training(learning_rate=0.05, epochs=12, select="none", calibrate=False, threads=1)
 OPTIONS = {"embedding": 32, "l2": 0.01}

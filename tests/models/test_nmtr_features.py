@@ -116,7 +116,7 @@ def test_a_cold_item_is_nobody_s_negative() -> None:
 def test_the_compiled_loss_is_the_plain_one(unit: str) -> None:
     found = []
     for fused in (True, False):
-        model = new(unit=unit, layers=(8, 4), l2=0.05)
+        model = new(unit=unit, layers=(8, 4), l2=0.0)
         model.learn(GIVEN)
         batch = next(batches(model, GIVEN, Training(batch_size=100)).epoch(0))
         loss = (

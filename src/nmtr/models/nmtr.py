@@ -126,6 +126,7 @@ class NMTR(Model):
             )
         self.config: Config = config
         self.kind: str = config.cascade
+        self.row_l2 = config.l2
         self.user = nn.Parameter(
             torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std)
         )
@@ -194,7 +195,7 @@ class NMTR(Model):
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
             p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q),
             upper_weights(mlps(self.units), p), users, items, batch.target, batch.weight,
-            self.lambdas, widths, self.kind, self.config.l2,
+            self.lambdas, widths, self.kind, self.row_l2,
         )  # fmt: skip
         return loss + self._mlp_norm()
 
@@ -207,8 +208,8 @@ class NMTR(Model):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
             loss = loss + self.lambdas[r] * level / max(len(batch), 1)
         loss = loss + self._mlp_norm()
-        if self.config.l2:
-            loss = loss + self.config.l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
+        if self.row_l2:
+            loss = loss + self.row_l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
         return loss
 
     def _mlp_norm(self) -> Tensor | float:

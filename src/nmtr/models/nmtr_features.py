@@ -8,7 +8,9 @@ With F_u and F_i the fields that u and i have, each the mean of its values' embe
 
 Who training does not meet, and what it does not, has no part of its own: the fields' sum stands for
 a cold user or item alone, and a cold item is nobody's negative, so that it is not learnt to be bad.
-L2 is on the sums. What scores is kept beside what is learned: a saved run needs no attributes.
+L2 shrinks own vectors towards nothing, that is, sums towards what the fields say: as often as a
+batch meets them; the fields' once a batch; biases are free. What scores is kept beside what is
+learned: a saved run needs no attributes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from nmtr.data.features import Fields
 from nmtr.data.records import Histories, Records
 from nmtr.models import nmtr
 from nmtr.models.base import Batch, Shape
-from nmtr.models.embeddings import take_rows
+from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.foldin import LogLossFolding
 from nmtr.models.strangers import known_users
 
@@ -35,7 +37,7 @@ TABLES = ("user", "item", "bias")
 
 @dataclass(frozen=True)
 class Config(nmtr.Config):
-    """NMTR's settings."""
+    """NMTR's settings; l2 is of the own vectors and of the fields'."""
 
 
 class FeaturedNMTR(nmtr.NMTR):
@@ -50,6 +52,7 @@ class FeaturedNMTR(nmtr.NMTR):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
+        self.row_l2 = 0.0
         users, items = shape.features.users, shape.features.items
         self.fields = (users or _none(shape.n_users), items or _none(shape.n_items))
         for name in TABLES:
@@ -97,7 +100,17 @@ class FeaturedNMTR(nmtr.NMTR):
         self.check_batch(batch)
         self.stale = True
         met = ~self.cold_item[batch.item]
-        return super().loss(replace(batch, weight=batch.weight * met[:, None]))
+        loss = super().loss(replace(batch, weight=batch.weight * met[:, None]))
+        return loss + self.config.l2 / 2 * self._own_norms(batch) / max(len(batch), 1)
+
+    def _own_norms(self, batch: Batch) -> Tensor:
+        """The squares of own parts, as often as the batch meets them, and of the fields' once."""
+        users, items = Rows.of(batch.user), Rows.of(batch.item)
+        own = users.norms(take_rows(self.own_user, users.indices)) + items.norms(
+            take_rows(self.own_item, items.indices)
+        )
+        tables = (self.of_user, self.of_item, self.of_bias)
+        return own + torch.stack([each.square().sum() for each in tables]).sum()
 
     @torch.no_grad()
     def refresh(self) -> None:
