@@ -69,25 +69,18 @@ def features_of(data: Interactions) -> Features:
 
 def encode(frame: pl.DataFrame) -> Fields:
     """The fields of a table's rows (n,)."""
-    rows, columns, weights, width = [], [], [], 0
+    height, width = frame.height, 0
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for name in used(frame):
         series = frame.get_column(name)
         row, code, n = _numbers(series) if _is_number(series) else _categories(series)
-        rows.append(row)
-        columns.append(code + width)
-        weights.append(1 / np.bincount(row, minlength=frame.height)[row])
+        share = (1 / np.bincount(row, minlength=height)[row]).astype(np.float32)
+        parts.append((row, code + width, share))
         width += n
-    row, code, weight = (
-        np.concatenate(each) if each else np.zeros(0) for each in (rows, columns, weights)
-    )
-    order = np.lexsort((code, row))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row.astype(int), minlength=frame.height))])
-    return Fields(
-        indptr.astype(np.int64),
-        code[order].astype(np.int64),
-        weight[order].astype(np.float32),
-        width,
-    )
+    rows, columns, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.lexsort((columns, rows))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height))])
+    return Fields(indptr.astype(np.int64), columns[order], weights[order], width)
 
 
 def used(frame: pl.DataFrame) -> list[str]:

@@ -211,7 +211,15 @@ def load(path: str | Path) -> Interactions:
         if f"{name}.parquet" in manifest["files"]
     }
     users, items = (Vocabulary.load(path / f"{name}.parquet") for name in ("users", "items"))
-    return Interactions(manifest=manifest, path=path, users=users, items=items, **arrays, **frames)
+    return Interactions(
+        manifest=manifest,
+        path=path,
+        users=users,
+        items=items,
+        user_attributes=frames.get("user_attributes"),
+        item_attributes=frames.get("item_attributes"),
+        **arrays,
+    )
 
 
 def verify(path: Path, manifest: Mapping[str, Any], *, contents: bool = True) -> None:

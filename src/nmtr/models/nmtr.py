@@ -224,7 +224,8 @@ class NMTR(Model):
         users, of_users = torch.unique(batch.user, return_counts=True)
         items, of_items = torch.unique(batch.item, return_counts=True)
         p, q, bias = (each.square().sum(1) for each in self.taken(users, items))
-        return (p * of_users).sum() + ((q + bias) * of_items).sum()
+        found: Tensor = (p * of_users).sum() + ((q + bias) * of_items).sum()
+        return found
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; a stranger gets the mean one."""

@@ -27,9 +27,8 @@ from torch.nn import functional as F  # noqa: N812
 from nmtr.data.features import Fields
 from nmtr.data.records import Histories, Records
 from nmtr.models import nmtr
-from nmtr.models.base import Batch, Shape
+from nmtr.models.base import Batch, Folding, Shape
 from nmtr.models.embeddings import Rows, take_rows
-from nmtr.models.foldin import LogLossFolding
 from nmtr.models.strangers import known_users
 
 TABLES = ("user", "item", "bias")
@@ -142,7 +141,7 @@ class FeaturedNMTR(nmtr.NMTR):
         self.refresh()
         return super().item_vectors()
 
-    def folding(self, negatives: tuple[int, ...]) -> LogLossFolding:
+    def folding(self, negatives: tuple[int, ...]) -> Folding:
         self.refresh()
         return super().folding(negatives)
 
