@@ -69,6 +69,8 @@ def prepare(
     time_unit: Literal["s", "ms", "us", "iso"] | None = None,
     repurchase: bool = False,
     seed: int = 0,
+    items: Path | None = None,
+    users: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> None:
@@ -113,12 +115,17 @@ def prepare(
         an item that was bought may be recommended again.
     seed
         of the random hold-out.
+    items
+        attributes of items, .csv or .parquet: item_id and any columns, for nmtr-features.
+    users
+        attributes of users: user_id and any columns.
     force
         replace a prepared data set.
     json
         print the manifest as JSON.
     """
     from nmtr.data.events import ReadOptions, read_events
+    from nmtr.data.features import with_attributes
     from nmtr.data.prepare import prepare as build
 
     named = None if behaviors == "auto" else words(behaviors)
@@ -139,12 +146,13 @@ def prepare(
     data = build(
         log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options
     )
+    data, notes = with_attributes(data, items=items, users=users)
     data.save(out, force=force)
     if json:
         emit_json(data.manifest)
         return
     dropped = log.report.dropped
-    for note in log.report.notes:
+    for note in (*log.report.notes, *notes):
         say(f"note: {note}")
     say(
         f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"

@@ -102,7 +102,8 @@ class Service:
     @classmethod
     def of(cls, source: Run | Bundle) -> Service:
         """Serve a run's model, or a bundle."""
-        trained = source.trained_users() if source.model.trained else None
+        by_records = source.model.trained and not source.model.describes
+        trained = source.trained_users() if by_records else None
         how: dict[str, Any] = {"trained_users": trained}
         how["negatives"] = source.settings.training.negatives
         how["name"] = lambda: fingerprint(source) if isinstance(source, Run) else source.fingerprint
