@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-
 from tests.serving.store.conftest import cluster
 
 __all__ = ["bucket", "cluster", "s3_server"]

@@ -130,9 +130,13 @@ def _named(table: str) -> tuple[str | None, str]:
 
 def _engine(place: Place) -> Engine:
     from sqlalchemy import create_engine, make_url
+    from sqlalchemy.exc import ArgumentError
     from sqlalchemy.pool import NullPool
 
-    url = make_url(place.url)
+    try:
+        url = make_url(place.url)
+    except ValueError as error:  # of a port that is no number
+        raise ArgumentError("") from error
     url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
     arguments: dict[str, Any] = {}
     if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:

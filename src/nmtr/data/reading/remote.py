@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from nmtr.data.reading.places import hide, scheme_of, without_secrets
+from nmtr.data.reading.places import hide, without_secrets
 from nmtr.errors import DataError, UsageError
 
 MAGIC = "*?["
@@ -96,7 +96,10 @@ def expand(url: str) -> list[RemoteFile]:
         raise UsageError(
             f"{shown}: expected a file, a folder or a glob that matches files, found nothing there"
         )
-    return [RemoteFile(system, each, _shown(url, each), url) for each in paths]
+    return [
+        RemoteFile(system, each, without_secrets(system.unstrip_protocol(each)), url)
+        for each in paths
+    ]
 
 
 def _list(system: Any, path: str) -> list[str]:
@@ -107,14 +110,6 @@ def _list(system: Any, path: str) -> list[str]:
         return [path]
     found = system.ls(path, detail=True)
     return sorted(each["name"] for each in found if each["type"] == "file" and each.get("size"))
-
-
-def _shown(url: str, path: str) -> str:
-    if scheme_of(path):
-        return without_secrets(path)
-    scheme, _, rest = without_secrets(url).partition("://")
-    host = rest.partition("/")[0] if path.startswith("/") else ""
-    return f"{scheme}://{host}{path}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from nmtr.data.reading.sources import Source
 from nmtr.errors import DataError, NmtrError, UsageError
 
 ROWS = 2**20  # of a block
-RETRIES = {"max_retries": "4"}  # of an object store that does not answer
+RETRIES = {"max_retries": 4}  # of an object store that does not answer
+_STACK = "This error occurred with"  # Polars goes on with a stack of contexts
 _NOTHING_FOUND = "expanded paths were empty"
 
 
@@ -65,8 +67,10 @@ def _scan(source: Source) -> pl.LazyFrame:
             return pl.scan_parquet(file.read())
     place = source.path.url.partition(":")[2]
     if source.kind == "delta":
+        import_module("deltalake")  # to be told from what else may be missing
         return pl.scan_delta(place)
     if source.kind == "iceberg":
+        import_module("pyiceberg")
         return pl.scan_iceberg(place if "/" in place else _catalogued(place))
     return pl.scan_parquet(source.path.url, storage_options=RETRIES, extra_columns="ignore")
 
@@ -93,7 +97,9 @@ def _explained(shown: str, source: Source | None = None) -> Iterator[None]:
             f"`pip install '{package}'`"
         ) from error
     except (Exception, pl.exceptions.PanicException) as error:
-        what = hide(str(error).partition("\n")[0][:300], place.url if place else "")
+        what = hide(
+            " ".join(str(error).partition(_STACK)[0].split())[:300], place.url if place else ""
+        )
         if place and (isinstance(error, FileNotFoundError) or _NOTHING_FOUND in what):
             raise UsageError(
                 f"{shown}: expected a file, a folder, a table or a glob that matches files, found "
