@@ -1,4 +1,4 @@
-"""What a log is read from: files, tables, databases, here or behind URLs; files as blocks of lines."""
+"""What a log is read from: files, tables and databases, here or behind URLs; files as blocks."""
 
 import gzip
 import zlib
