@@ -69,8 +69,8 @@ def s3_server() -> Iterator[str]:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env={**os.environ, **CREDENTIALS}, **quiet) as server:
+    environment, nowhere = {**os.environ, **CREDENTIALS}, subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdout=nowhere, stderr=nowhere) as server:
         try:
             _wait_for(f"{address}/moto-api/data.json", server)
             yield address

@@ -119,7 +119,7 @@ def _select(table: str, roles: Roles) -> Any:
     from sqlalchemy import table as named
 
     schema, name = _named(table)
-    columns = [column(own) for _, own in roles.items()]
+    columns: list[Any] = [column(own) for _, own in roles.items()]
     return select(*columns).select_from(named(name, *columns, schema=schema))
 
 
