@@ -15,6 +15,7 @@ from tests.serving.store.conftest import Cluster
 
 from nmtr.cli import run
 from nmtr.data.events import EventLog, ReadOptions, read_events
+from nmtr.data.prepare import prepare
 from nmtr.data.reading import database
 from nmtr.errors import DataError, UsageError
 
@@ -115,6 +116,11 @@ class TestSqlite:
             read(url)
         with pytest.raises(UsageError, match="give one of them"):
             ReadOptions(query=QUERY, table="events")
+
+    def test_held_out_pairs_are_no_query(self, shop: Path) -> None:
+        log = read(f"sqlite:///{shop}", table="events")
+        with pytest.raises(UsageError, match=r"shop\.db: held-out pairs are read from files"):
+            prepare(log, behaviors=["view", "buy"], holdout=f"sqlite:///{shop}")
 
     def test_queries_need_a_database(self, tmp_path: Path) -> None:
         (tmp_path / "log.csv").write_text("user,item,event\n1,2,buy\n")

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ class TestObjects:
         self, bucket: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        monkeypatch.setitem(sys.modules["nmtr.data.reading.tables"].RETRIES, "max_retries", 0)
+        hasty = partial(pl.scan_parquet, storage_options={"max_retries": 0})
+        monkeypatch.setattr(pl, "scan_parquet", hasty)
         with pytest.raises(DataError, match=r"s3://nowhere/log\.parquet: .*127\.0\.0\.1:9"):
             read_events(["s3://nowhere/log.parquet"])
 

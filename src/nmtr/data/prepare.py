@@ -15,7 +15,7 @@ import polars as pl
 from nmtr.data.events import EventLog, ReadOptions, read_events
 from nmtr.data.interactions import Interactions
 from nmtr.data.reading.places import scheme_of, without_secrets
-from nmtr.data.reading.sources import of_behavior
+from nmtr.data.reading.sources import is_database, of_behavior
 from nmtr.data.vocabulary import Vocabulary, hash_ids
 from nmtr.errors import DataError, UsageError
 
@@ -165,6 +165,11 @@ def _holdout_rule(
         cut = _cut(text.removeprefix("time:"), log.frame, behaviors[-1])
         return {"rule": "time", "cut": cut}, None
     place = str(of_behavior(text)[1])
+    if is_database(scheme_of(place)):
+        raise UsageError(
+            f"--holdout {without_secrets(place)}: held-out pairs are read from files and tables, "
+            "not from a database; write them to a file"
+        )
     if not scheme_of(place) and not Path(place).exists():
         raise UsageError(f"--holdout {text}: no such file, and none of {', '.join(RULES)}")
     shown = text.removesuffix(place) + without_secrets(place)

@@ -128,13 +128,19 @@ def _expand(one: str | Path, notes: list[str]) -> Sequence[Path | remote.RemoteF
     return files
 
 
+def is_database(scheme: str) -> bool:
+    """Whether a URL is for SQLAlchemy: no file system is known by its scheme."""
+    files = ("", "file", *OBJECT_STORES, *TABLES)
+    return scheme not in files and not remote.is_file_system(scheme)
+
+
 def _elsewhere(text: str, scheme: str) -> Sequence[remote.RemoteFile | Place]:
     """Files that fsspec opens are listed here; tables and Parquet that Polars finds are not."""
     if scheme in OBJECT_STORES:
         suffix = Path(without_secrets(text)).suffix.lower()
         if text.endswith("/") or not suffix or KINDS.get(suffix) == "parquet":
             return [Place(text)]
-    elif scheme in TABLES or not remote.is_file_system(scheme):
+    elif scheme in TABLES or is_database(scheme):
         return [Place(text)]
     return remote.expand(text)
 

@@ -19,7 +19,6 @@ from nmtr.data.reading.sources import Source
 from nmtr.errors import DataError, NmtrError, UsageError
 
 ROWS = 2**20  # of a block
-RETRIES = {"max_retries": 4}  # of an object store that does not answer
 _STACK = "This error occurred with"  # Polars goes on with a stack of contexts
 _NOTHING_FOUND = "expanded paths were empty"
 
@@ -72,7 +71,7 @@ def _scan(source: Source) -> pl.LazyFrame:
     if source.kind == "iceberg":
         import_module("pyiceberg")
         return pl.scan_iceberg(place if "/" in place else _catalogued(place))
-    return pl.scan_parquet(source.path.url, storage_options=RETRIES, extra_columns="ignore")
+    return pl.scan_parquet(source.path.url, extra_columns="ignore")
 
 
 def _catalogued(name: str) -> Any:
