@@ -173,6 +173,11 @@ class TestFileSystems:
         with pytest.raises(UsageError, match=r"gs://shop/log\.csv: .*gcsfs"):
             read_events(["gs://shop/log.csv"])
 
+    def test_a_glob_on_a_host_that_does_not_answer_is_no_empty_glob(self) -> None:
+        pytest.importorskip("requests", reason="webhdfs needs requests")
+        with pytest.raises(DataError, match=r"cannot be read: ConnectionError.*refused"):
+            read_events(["webhdfs://127.0.0.1:9/log/*.csv"])
+
     def test_a_scheme_that_nothing_knows(self) -> None:
         with pytest.raises(UsageError, match=r"file system that fsspec knows .* or a database"):
             read_events(["gopher://shop/log"], ReadOptions(table="log"))

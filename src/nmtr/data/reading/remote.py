@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,12 +105,15 @@ def expand(url: str) -> list[RemoteFile]:
 
 def _list(system: Any, path: str) -> list[str]:
     if any(mark in path for mark in MAGIC):
-        return sorted(each for each in system.glob(path) if not system.isdir(each))
+        found = sorted(each for each in system.glob(path) if not system.isdir(each))
+        if not found:  # a glob keeps to itself why it found nothing; a listing tells
+            system.ls(re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0])
+        return found
     details = system.info(path)
     if details["type"] != "directory":
         return [path]
-    found = system.ls(path, detail=True)
-    return sorted(each["name"] for each in found if each["type"] == "file" and each.get("size"))
+    inside = system.ls(path, detail=True)
+    return sorted(each["name"] for each in inside if each["type"] == "file" and each.get("size"))
 
 
 @contextmanager
@@ -121,7 +125,11 @@ def _as_os_error(url: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise PermissionError(
-            f"no permission ({hide(str(error), url)}); check the credentials in the environment"
+            f"no permission ({_brief(error, url)}); check the credentials in the environment"
         ) from None
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {hide(str(error), url)}") from None
+        raise OSError(f"{type(error).__name__}: {_brief(error, url)}") from None
+
+
+def _brief(error: Exception, url: str) -> str:
+    return hide(str(error).partition("\n")[0][:300], url)
