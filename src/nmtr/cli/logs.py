@@ -67,6 +67,8 @@ def prepare(
     malformed: Literal["error", "drop"] = "error",
     cap: int | None = None,
     time_unit: Literal["s", "ms", "us", "iso"] | None = None,
+    query: str | None = None,
+    table: str | None = None,
     repurchase: bool = False,
     seed: int = 0,
     items: Path | None = None,
@@ -80,6 +82,8 @@ def prepare(
     ----------
     sources
         files, folders or globs: CSV, TSV, JSON lines, Parquet, RecBole's .inter; .gz and .zst too.
+        URLs: s3://bucket/log/*.parquet, gs://, az://, hdfs://, ...; delta:PLACE, iceberg:PLACE;
+        databases: postgresql://, sqlite:///, ... env:NAME takes the URL from the environment.
         buy=FILE says that all rows of a file are of one behaviour.
     behaviors
         ordered, the target last: view,cart,buy; or `auto` to have an order proposed.
@@ -111,6 +115,10 @@ def prepare(
         drop users with more events than this (bots).
     time_unit
         the unit of the times, if it is not to be guessed.
+    query
+        what to read from a database: "SELECT user_id, item_id, behavior, ts FROM events".
+    table
+        the table or view of a database to read.
     repurchase
         an item that was bought may be recommended again.
     seed
@@ -133,6 +141,7 @@ def prepare(
         user=user, item=item, behavior=behavior, time=time, columns=words(columns) or None,
         delimiter=delimiter, rename=mapping(map), undo=mapping(undo), behaviors=named,
         unknown=unknown, malformed=malformed, cap=cap, time_unit=time_unit,
+        query=query, table=table,
     )  # fmt: skip
     if not force and out.exists():
         from nmtr.errors import UsageError
