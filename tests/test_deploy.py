@@ -14,8 +14,8 @@ import yaml
 
 from nmtr.serving.http.app import ROUTERS
 from nmtr.serving.http.options import Options, read_options
-from nmtr.serving.http.runtime import KEY, STORE
 from nmtr.serving.http.tokens import VARIABLE, read_tokens
+from nmtr.serving.store.opening import KEY, STORE
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 pytestmark = pytest.mark.skipif(not DEPLOY.is_dir(), reason="a source distribution has none")
