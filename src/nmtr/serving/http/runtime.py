@@ -149,4 +149,5 @@ class Runtime:
             name = str(each.bundle.manifest["model"])
             self.metrics.model.labels(each.name, name, each.model).set(1)
             log.info("arm %s serves %s %s", each.name, name, each.model)
+        self.metrics.drift.loaded(arms)
         self.metrics.loaded.set(time.time())
