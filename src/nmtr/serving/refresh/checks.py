@@ -164,8 +164,8 @@ def _volumes(days: Days, options: Options) -> list[Finding]:
                     )
                 )  # fmt: skip
                 break
-            least = low / options.shift - NOISE * (low / options.shift) ** 0.5
-            most = high * options.shift + NOISE * (high * options.shift) ** 0.5
+            least = min(low / options.shift, low - NOISE * low**0.5)
+            most = max(high * options.shift, high + NOISE * high**0.5)
             if not least <= count <= most:
                 found.append(
                     Finding(
