@@ -25,17 +25,17 @@ def log(shop: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def start(log: pl.DataFrame) -> int:
+def midnight(log: pl.DataFrame) -> int:
     """The midnight before the first event."""
     return int(log["timestamp"][0]) // DAY * DAY
 
 
 @pytest.fixture(scope="session")
-def days(log: pl.DataFrame, start: int) -> Frames:
+def days(log: pl.DataFrame, midnight: int) -> Frames:
     """Events from a day of the shop up to another."""
 
     def between(low: int, high: int) -> pl.DataFrame:
-        time = pl.col("timestamp") - start
+        time = pl.col("timestamp") - midnight
         return log.filter((time >= low * DAY) & (time < high * DAY))
 
     return between
@@ -47,7 +47,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def nightly(home: Home, tmp_path: Path, start: int) -> Nightly:
+def nightly(home: Home, tmp_path: Path, midnight: int) -> Nightly:
     """Refreshes the home with a frame of events, at the end of a day; options by keyword.
 
     Any loss is allowed and few users judge, unless something else is said.
@@ -60,7 +60,7 @@ def nightly(home: Home, tmp_path: Path, start: int) -> Nightly:
             files = (str(tmp_path / "new.parquet"),)
         easy = {"window": 5.0, "margin": 1.0, "least_users": 5, "model": "popularity"}
         options = Options(behaviors=("view", "cart", "buy"), **{**easy, **given})
-        asked = {"files": files, "now": start + day * DAY, **(wish or {})}
+        asked = {"files": files, "now": midnight + day * DAY, **(wish or {})}
         store = asked.pop("store", None)
         return refresh(home, options, Wish(**asked), store=store)
 

@@ -32,7 +32,7 @@ def outcomes(home: Home) -> list[str]:
 
 
 def test_the_first_night_is_served_and_pinned_and_later_ones_are_judged(
-    home: Home, days: Frames, nightly: Nightly, start: int
+    home: Home, days: Frames, nightly: Nightly, midnight: int
 ) -> None:
     first = nightly(days(0, 40), 40, **GMF)
     assert (first.outcome, first.why) == ("promoted", "it is the first")
@@ -186,14 +186,14 @@ def _begin_without_clearing(clear: Any) -> Any:
 
 
 def test_kill_9_in_training_costs_nothing_but_time(
-    home: Home, days: Frames, nightly: Nightly, tmp_path: Path, start: int
+    home: Home, days: Frames, nightly: Nightly, tmp_path: Path, midnight: int
 ) -> None:
     given: dict[str, Any] = {**GMF, "set": ("embedding=8", "epochs=400", "select=none",
                                             "calibrate=false")}  # fmt: skip
     days(0, 40).write_parquet(tmp_path / "log.parquet")
     words = ["refresh", str(home.path), "--events", str(tmp_path / "log.parquet"), "--behaviors",
              "view,cart,buy", "--window", "5", "--nice", "0", "--now",
-             time.strftime("%Y-%m-%dT%H:%M", time.gmtime(start / 1000 + 40 * 86400))]  # fmt: skip
+             time.strftime("%Y-%m-%dT%H:%M", time.gmtime(midnight / 1000 + 40 * 86400))]  # fmt: skip
     words += [word for each in given["set"] for word in ("--set", each)]
     process = subprocess.Popen(
         [sys.executable, "-m", "nmtr", *words], stderr=subprocess.DEVNULL,
@@ -275,7 +275,7 @@ def test_a_window_never_begins_before_the_end_of_what_is_judged(
 
 
 def test_the_commands(
-    home: Home, days: Frames, tmp_path: Path, start: int, capsys: pytest.CaptureFixture[str],
+    home: Home, days: Frames, tmp_path: Path, midnight: int, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(os, "nice", lambda _: 0)
@@ -286,7 +286,7 @@ def test_the_commands(
     assert "--behaviors" in capsys.readouterr().err
 
     def at(day: int) -> str:
-        return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(start / 1000 + day * 86400))
+        return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(midnight / 1000 + day * 86400))
 
     days(0, 40).write_parquet(tmp_path / "log.parquet")
     first = [
