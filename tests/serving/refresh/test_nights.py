@@ -49,7 +49,8 @@ def test_the_first_night_is_served_and_pinned_and_later_ones_are_judged(
     assert home.served() == second.bundle != home.pinned() == first.bundle
     opened = open_bundle(home.current)
     assert opened.settings.training.select == "none", "it started from the first"
-    assert opened.manifest["trained_before"] == manifest["last_event"] + 1, "a later window"
+    assert opened.manifest["trained_before"] == opened.manifest["last_event"] + 1 - 5 * DAY
+    assert opened.manifest["trained_before"] > manifest["trained_before"] + 4.9 * DAY
     assert outcomes(home) == ["promoted", "pinned", "promoted"]
     assert not home.night.exists()
     assert nightly(None, 45, **GMF).outcome == "nothing new"
@@ -185,15 +186,30 @@ def _begin_without_clearing(clear: Any) -> Any:
     return begin
 
 
+def written(midnight: int, day: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(midnight / 1000 + day * 86400))
+
+
 def test_kill_9_in_training_costs_nothing_but_time(
     home: Home, days: Frames, nightly: Nightly, tmp_path: Path, midnight: int
 ) -> None:
     given: dict[str, Any] = {**GMF, "set": ("embedding=8", "epochs=400", "select=none",
                                             "calibrate=false")}  # fmt: skip
     days(0, 40).write_parquet(tmp_path / "log.parquet")
-    words = ["refresh", str(home.path), "--events", str(tmp_path / "log.parquet"), "--behaviors",
-             "view,cart,buy", "--window", "5", "--nice", "0", "--now",
-             time.strftime("%Y-%m-%dT%H:%M", time.gmtime(midnight / 1000 + 40 * 86400))]  # fmt: skip
+    words = [
+        "refresh",
+        str(home.path),
+        "--events",
+        str(tmp_path / "log.parquet"),
+        "--behaviors",
+        "view,cart,buy",
+        "--window",
+        "5",
+        "--nice",
+        "0",
+        "--now",
+        written(midnight, 40),
+    ]
     words += [word for each in given["set"] for word in ("--set", each)]
     process = subprocess.Popen(
         [sys.executable, "-m", "nmtr", *words], stderr=subprocess.DEVNULL,
@@ -285,13 +301,11 @@ def test_the_commands(
     assert run(["refresh", place, "--events", "x.csv"]) == 2
     assert "--behaviors" in capsys.readouterr().err
 
-    def at(day: int) -> str:
-        return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(midnight / 1000 + day * 86400))
-
     days(0, 40).write_parquet(tmp_path / "log.parquet")
     first = [
         "--behaviors", "view,cart,buy", "--model", "popularity", "--window", "5", "--margin", "1",
-        "--least-users", "5", "--events", str(tmp_path / "log.parquet"), "--now", at(40),
+        "--least-users", "5", "--events", str(tmp_path / "log.parquet"),
+        "--now", written(midnight, 40),
     ]  # fmt: skip
     assert run(["refresh", place, *first, "--dry-run"]) == 0
     assert "events pass the checks" in capsys.readouterr().out
@@ -299,7 +313,7 @@ def test_the_commands(
     assert run(["refresh", place, *first]) == 0
     assert "promoted: it is the first" in capsys.readouterr().out
     days(40, 45).write_parquet(tmp_path / "more.parquet")
-    later = ["--events", str(tmp_path / "more.parquet"), "--now", at(45)]
+    later = ["--events", str(tmp_path / "more.parquet"), "--now", written(midnight, 45)]
     assert run(["refresh", place, *later, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["outcome"] == "promoted"
@@ -315,5 +329,5 @@ def test_the_commands(
     assert run(["refresh", place, "--data", str(tmp_path)]) == 2
     assert "holds no store" in capsys.readouterr().err
     days(45, 46).filter(pl.col("behavior") != "buy").write_parquet(tmp_path / "more.parquet")
-    assert run(["refresh", place, *later[:3], at(46)]) == 1
+    assert run(["refresh", place, *later[:3], written(midnight, 46)]) == 1
     assert "missing: " in capsys.readouterr().err

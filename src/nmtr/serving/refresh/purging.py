@@ -34,6 +34,8 @@ def purge(home: Home, store: Store) -> int:
     A refresh under way that knows one is given up. Bundles that were trained with them are deleted
     once the erasure's deadline has passed, but for what is served.
     """
+    if not store.erasures():
+        return 0
     count = sum(_purge_frame(each, store) for each in home.frames())
     for each in (*sorted(home.bundles.glob("*.nmtr")), *home.night.glob("*.nmtr")):
         count += purge_bundle(each, store)
