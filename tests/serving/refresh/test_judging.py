@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nmtr.data.interactions import Interactions
+from nmtr.data.records import CSR
 from nmtr.data.split import split
 from nmtr.data.vocabulary import Vocabulary
 from nmtr.evaluation.metrics import per_user
@@ -57,14 +58,9 @@ def test_what_a_bundle_knows_of_the_window_is_not_used_and_ids_count_not_places(
     ids = data.items.ids.gather(turned.tolist())
     there = parts.evaluation
 
-    def turn(rows: object) -> object:
-        pairs = rows  # a CSR
-        return type(pairs).from_pairs(  # type: ignore[attr-defined]
-            pairs.row_of_each(),
-            n - 1 - pairs.indices.astype(np.int64),
-            pairs.n_rows,
-            n,  # type: ignore[attr-defined]
-        )
+    def turn(rows: CSR) -> CSR:
+        turned = n - 1 - rows.indices.astype(np.int64)
+        return CSR.from_pairs(rows.row_of_each(), turned, rows.n_rows, n)
 
     other = replace(
         there,

@@ -20,7 +20,7 @@ from nmtr.serving.archive import Archive
 from nmtr.serving.bundle import check_bundle, open_bundle
 from nmtr.serving.bundling import write_bundle
 from nmtr.serving.recommender import Recommender
-from nmtr.serving.refresh import night
+from nmtr.serving.refresh.candidate import Maker
 from nmtr.serving.refresh.gathering import VISITOR
 from nmtr.serving.refresh.home import Home
 from nmtr.serving.refresh.purging import OVERDUE, write_without
@@ -70,7 +70,10 @@ def test_a_bundle_less_some_users_answers_the_others_as_before(
     write_without(before, keep, tmp_path / "b.nmtr", deadline=5)
     check_bundle(tmp_path / "b.nmtr")
     after = open_bundle(tmp_path / "b.nmtr")
-    assert_frame_equal(Recommender.of(after).recommend(others, k=5), expected)
+    found = Recommender.of(after).recommend(others, k=5)
+    trained = pl.col("basis") == "model"  # others start from the mean user, who is another now
+    assert expected.filter(trained).height > 50
+    assert_frame_equal(found.filter(trained), expected.filter(trained))
     assert after.manifest["users"] == timed.n_users - 3
     assert after.manifest[OVERDUE] == 5
     assert after.fingerprint != before.fingerprint
@@ -90,7 +93,7 @@ def test_the_erased_leave_every_file_by_the_next_refresh(
         )
 
     items = [str(each) for each in days(0, 1)["item_id"].unique().sort().to_list()]
-    at = int(days(44, 45)["timestamp"][0]) * 1000
+    at = int(days(38, 39)["timestamp"][0]) * 1000
     store.append([Event(each, "view", visitor_id=COOKIE, timestamp=at) for each in items[:5]])
     store.append([Event(each, "view", visitor_id="other", timestamp=at) for each in items[:5]])
     nightly(renamed(0, 40), 40, {"store": store})
@@ -124,15 +127,14 @@ def test_who_is_erased_while_it_trains_is_not_in_what_comes_of_it(
     home: Home, days: Frames, nightly: Nightly, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     someone = days(0, 40)["user_id"][0]
-    real = night.Maker.make
+    real = Maker.make
 
-    def make(self: night.Maker) -> object:
+    def make(self: Maker) -> object:
         found = real(self)
         store.erase(someone)
         return found
 
-    monkeypatch.setattr(night.Maker, "make", make)
-    assert someone not in known(home) if home.bundles.exists() else True
+    monkeypatch.setattr(Maker, "make", make)
     nightly(days(0, 40), 40, {"store": store})
     assert someone not in known(home)
     assert in_bytes([someone.encode()], home.path) == []
@@ -147,8 +149,7 @@ def test_a_night_cut_off_before_an_erasure_is_given_up(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(night, "judge", dies)
-        patch.setattr(night.Maker, "make", dies)
+        patch.setattr(Maker, "make", dies)
         with pytest.raises(SystemExit):
             nightly(days(0, 40), 40, {"store": store})
     assert (home.night / "data").exists()

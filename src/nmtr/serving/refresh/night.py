@@ -96,7 +96,7 @@ class Night:
             return None
         found, cut = looked
         started = datetime.now(UTC)
-        name = f"{started:%Y%m%dT%H%M%S}"
+        name = f"{started:%Y%m%dT%H%M%S%f}"
         if found.fresh is not None and found.fresh.height:
             keep(self.home, found.fresh, name=name)
         frame = found.frame
@@ -206,18 +206,20 @@ class Night:
         promote, why = verdict.promote, verdict.why
         with home.switching():
             name = f"{about['night']}.nmtr"
-            there = home.bundles / name
-            if home.served() not in (about["incumbent"], name):
+            line = next((each for each in home.past() if each.get("night") == about["night"]), None)
+            if line:  # it was cut off after that
+                promote, why = line["outcome"] == PROMOTED, line["why"]
+            elif home.served() not in (about["incumbent"], name):
                 promote, why = False, "what is served was changed meanwhile, so it was not judged"
             elif not promote and self._must():
                 promote, why = True, f"the deadline of an erasure has passed ({why})"
-            if promote:
+            if promote and not line:
                 self._forget(candidate)
                 home.bundles.mkdir(exist_ok=True)
                 if candidate.exists():
-                    os.replace(candidate, there)
+                    os.replace(candidate, home.bundles / name)
                 home.serve(name, PROMOTED, why=why, **facts)
-            else:
+            elif not line:
                 home.note({"outcome": KEPT, "bundle": home.served(), "why": why, **facts})
         if promote and home.pinned() is None:
             home.pin(name)
