@@ -178,7 +178,7 @@ def written(midnight: int, day: int) -> str:
 def test_kill_9_in_training_costs_nothing_but_time(
     home: Home, days: Frames, nightly: Nightly, tmp_path: Path, midnight: int
 ) -> None:
-    given: dict[str, Any] = {**GMF, "set": ("embedding=8", "epochs=40", "select=none",
+    given: dict[str, Any] = {**GMF, "set": ("embedding=8", "epochs=10", "select=none",
                                             "calibrate=false")}  # fmt: skip
     days(0, 40).write_parquet(tmp_path / "log.parquet")
     words = [
