@@ -115,6 +115,7 @@ def folder(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's own folder, the current one; models that it writes are found there."""
     path = Path(shutil.copytree(desk, tmp_path / "page"))
     monkeypatch.chdir(path)
+    monkeypatch.setattr(os, "nice", lambda _: 0)  # what a refresh makes of this process would stay
     places = [*nmtr.models.__path__, str(path / "src" / "nmtr" / "models")]
     monkeypatch.setattr(nmtr.models, "__path__", places)
     return path

@@ -33,6 +33,7 @@ from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
 from nmtr.training.trainer import Measure, Report, train
+from nmtr.training.warm import Learned
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
 
@@ -43,13 +44,15 @@ def execute(
     path: Path | None = None,
     *,
     report: Report | None = None,
+    learned: Learned | None = None,
 ) -> Run:
     """Train by the settings; with a path, keep the run there or go on with a killed one.
 
-    Raises UsageError, before a file is written, where the settings do not fit each other or the
-    data.
+    learned: what every phase starts from, in place of a new model; its calibration is kept, since
+    the cells that would be held out for another have been learned from. Raises UsageError, before a
+    file is written, where the settings do not fit each other or the data.
     """
-    phases = _Phases(data, settings, path, report)
+    phases = _Phases(data, settings, path, report, learned)
     settings = phases.settings
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
@@ -57,8 +60,8 @@ def execute(
     if path:
         folder.begin(path, data, settings)
     epochs = phases.epochs()
-    found = None
-    if phases.calibrates:
+    found = learned.calibration if learned else None
+    if phases.calibrates and not found:
         reduced = calibration.without_held(data, fitted)
         held_out = phases.fit("calibration", reduced, epochs)
         found = calibration.fit(held_out, data, fitted, reduced)
@@ -74,9 +77,11 @@ class _Phases:
     """The trainings of one run: each a new model from the same seed."""
 
     def __init__(
-        self, data: Interactions, settings: Settings, path: Path | None, report: Report | None
-    ) -> None:
+        self, data: Interactions, settings: Settings, path: Path | None, report: Report | None,
+        learned: Learned | None,
+    ) -> None:  # fmt: skip
         self.data, self.settings, self.path, self.report = data, settings, path, report
+        self.learned = learned
         model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
@@ -106,6 +111,8 @@ class _Phases:
         self, phase: str, records: Records, epochs: int, measure: Measure | None
     ) -> tuple[Model, Progress]:
         model = new_model(self.data, self.settings)
+        if self.learned and model.trained:
+            self.learned.give(model, self.data)
         progress = Progress(phase)
         if not model.trained:
             model.learn(records)

@@ -47,6 +47,7 @@ class Ranking(NamedTuple):
     shown: list[list[float]]
     basis: Basis
     unknown: int
+    known: bool  # whether the person is in the bundle
 
 
 class Engine:
@@ -151,7 +152,8 @@ class Engine:
                 at=time.time_ns() // 1000, **who,
             )
         )  # fmt: skip
-        self.metrics.recommended(arm.name, found.basis, drawn.explored)
+        whose = "nobody" if person is None else "known" if found.known else "stranger"
+        self.metrics.recommended(arm.name, found.basis, whose, drawn.explored)
         popular, names = found.basis == "popular", arm.service.behaviors
         body: dict[str, Any] = {
             "recommendation_id": name,
@@ -185,6 +187,7 @@ def _ranking(arm: Arm, found: Found, row: int, ask: Ask) -> Ranking:
     return Ranking(
         list(map(str, ids)), found.scores[row, :n].tolist(),
         found.shown[row, :, :n].T.tolist(), found.bases[row], ask.user.unknown,
+        ask.user.index >= 0,
     )  # fmt: skip
 
 
