@@ -15,7 +15,8 @@ from nmtr.errors import UsageError
 from nmtr.models import make
 from nmtr.models.base import Shape
 from nmtr.models.heldout import hold_out
-from nmtr.models.nmtr_funnel import Funnel, Unit, _counts
+from nmtr.models.nmtr_funnel import Funnel
+from nmtr.models.observed import Unit, counts_of
 
 M, N = 300, 40
 NAMES = ("hold", "keep")
@@ -92,7 +93,7 @@ def test_scores_are_the_units_of_what_was_observed_added_up(observed: bool) -> N
         row, item = (
             x.flatten() for x in torch.meshgrid(torch.arange(M), torch.arange(N), indexing="ij")
         )
-        x = model._inputs([each[row, item] for each in members], row, item, _counts(histories))
+        x = model._inputs([each[row, item] for each in members], row, item, counts_of(histories))
         x = (x - model.middle) / model.spread
         expected = model.units[0](x).view(M, N)
         if observed:

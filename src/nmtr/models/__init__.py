@@ -21,6 +21,7 @@ NOT_MODELS = (
     "foldin",
     "cascades",
     "heldout",
+    "observed",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

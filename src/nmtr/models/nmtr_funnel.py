@@ -21,7 +21,6 @@ are made again of all records.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,10 +34,10 @@ from nmtr.data.weighted import check_weights, weights_of
 from nmtr.models import ease, ials
 from nmtr.models.base import Model, Shape
 from nmtr.models.heldout import Cases, hold_out
+from nmtr.models.observed import LEAST, Unit, counted, counts_of, log, logs, through
 from nmtr.models.space import Choice, Range, Space, Weights
 
 BLOCK = 512  # users scored at once by the members
-LEAST = 0.01  # added before a member's logarithm
 FAR = 3.0  # standard deviations from the middle of training's users, past which nothing is learned
 MEMBERS = ("ease", "ease-all", "ials-all")
 
@@ -97,23 +96,6 @@ class Config:
         }
 
 
-class Unit(nn.Module):
-    """g(x) = w.x + v.relu(W x + b), at first without its relus."""
-
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(inputs, hidden)
-        self.last = nn.Linear(hidden, 1, bias=False)
-        self.straight = nn.Linear(inputs, 1)
-        for each in (self.last.weight, self.straight.weight, self.straight.bias):
-            nn.init.zeros_(each)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs) to (n,)."""
-        found: Tensor = (self.last(self.first(x).relu()) + self.straight(x)).squeeze(-1)
-        return found
-
-
 class Funnel(Model):
     """Members' scores, counts and what was observed, through a unit per behaviour.
 
@@ -165,8 +147,8 @@ class Funnel(Model):
     def _fit_members(self, records: Records) -> None:
         for each in self.members:
             each.learn(records)
-        counts = [each.column_counts() for each in _counted(records.sets)]
-        self.item_counts = _logs(counts)
+        counts = [each.column_counts() for each in counted(records.sets)]
+        self.item_counts = logs(counts)
 
     def _fit_units(
         self,
@@ -229,7 +211,7 @@ class Funnel(Model):
             torch.from_numpy(each.contains(row.numpy(), item.numpy())).nonzero()[:, 0]
             for each in histories.items[: len(self.units) - 1]
         ]
-        x = self._inputs([each[row, item] for each in scores], row, item, _counts(histories))
+        x = self._inputs([each[row, item] for each in scores], row, item, counts_of(histories))
         return Cases(x, row, extra, observed, size)
 
     def _scores(self, histories: Histories) -> list[Tensor]:
@@ -243,7 +225,7 @@ class Funnel(Model):
 
     def _inputs(self, scores: Sequence[Tensor], row: Tensor, item: Tensor, users: Tensor) -> Tensor:
         """(n, inputs) x of pairs, from their scores by each member (n,)."""
-        columns = torch.stack([*scores, *map(_log, scores)], 1)
+        columns = torch.stack([*scores, *map(log, scores)], 1)
         return torch.cat([columns, self.item_counts[item], users[row]], 1)
 
     def encode(self, histories: Histories) -> Tensor:
@@ -261,71 +243,20 @@ class Funnel(Model):
 
     def _users(self, histories: Histories) -> Tensor:
         """(B, 2R - 1) their counts, as far as those of training went."""
-        counts = _counts(histories).to(self.item_counts.device)
+        counts = counts_of(histories).to(self.item_counts.device)
         middle, far = self.middle[-self.counted :], FAR * self.spread[-self.counted :]
         return counts.clamp(middle - far, middle + far)
 
     def _through(self, r: int, scores: Sequence[Tensor], items: Tensor, users: Tensor) -> Tensor:
-        """Unit r of pairs of one shape: their scores, and the counts (2R - 1, shape) of both sides.
-
-        By elementwise operations, so that a pair's score is the same to the bit in any company, and
-        x need not be laid out.
-        """
         unit = self.units[r]
         assert isinstance(unit, Unit)
-        weight = torch.cat([unit.first.weight, unit.straight.weight]).detach() / self.spread
-        start = torch.cat([unit.first.bias, unit.straight.bias]).detach()
-        start = start - (weight * self.middle).sum(1)
-        last = unit.last.weight[0].tolist()
-        columns = [*scores, *map(_log, scores)]
-        of_items, of_users = weight[:, len(columns) :].split(self.counted, 1)
-        found = torch.zeros_like(scores[0])
-        for h in range(len(weight)):
-            part = start[h] + _mix(of_users[h], users) + _mix(of_items[h], items)
-            for column, value in zip(columns, weight[h].tolist(), strict=False):
-                part.add_(column, alpha=value)
-            if h < len(weight) - 1:
-                found.add_(part.relu_(), alpha=last[h])
-            else:
-                found.add_(part)
-        return found
+        return through(unit, scores, items, users, middle=self.middle, spread=self.spread)
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None
     ) -> Tensor:
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
-
-
-def _counted(sets: Sequence[CSR]) -> list[CSR]:
-    """What is counted: records of each of R behaviours, and those that went no further (R - 1)."""
-    stayed = [
-        below.without(above.row_of_each(), above.indices)
-        for below, above in itertools.pairwise(sets)
-    ]
-    return [*sets, *stayed]
-
-
-def _counts(histories: Histories) -> Tensor:
-    """(B, 2R - 1) the users' counts."""
-    return _logs([each.lengths() for each in _counted(histories.items)])
-
-
-def _logs(counts: Sequence[npt.NDArray[np.int64]]) -> Tensor:
-    """(n, counts) the logarithms of 1 + counts, each (n,)."""
-    return torch.from_numpy(np.log1p(np.stack(counts, 1))).float()
-
-
-def _log(scores: Tensor) -> Tensor:
-    return scores.clamp(min=0).add(LEAST).log()
-
-
-def _mix(weights: Tensor, columns: Tensor) -> Tensor:
-    """Sum of columns (c, shape) by weights (c,)."""
-    found = weights[0] * columns[0]
-    for weight, column in zip(weights[1:], columns[1:], strict=True):
-        found = found + weight * column
-    return found
 
 
 def _set(cells: Tensor, pairs: CSR, value: bool) -> None:
