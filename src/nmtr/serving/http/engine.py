@@ -31,8 +31,8 @@ SHOWN = ("name", "category", "price", "image_url")  # of the catalogue, where it
 class Question:
     """Who asks for recommendations, and for what; events: given with the request.
 
-    arm: which is asked, by its name, instead of the one that is dealt. looking: an operator asks, so
-    nothing is drawn at random, counted, or remembered as shown.
+    arm: which is asked, by its name, instead of the one that is dealt. looking: an operator asks,
+    so nothing is drawn at random, counted, or remembered as shown.
     """
 
     person: Person | None

@@ -1,1 +1,1 @@
-"""The page of the HTTP service: what it shows, from the answers of the JSON API. Plain HTML, htmx."""
+"""The page of the HTTP service: what it shows, made of the answers of the JSON API."""

@@ -19,7 +19,13 @@ from starlette.responses import Response
 
 from nmtr.serving.bundle import Bundle
 from nmtr.serving.http.asked import (
-    MOST_EVENTS, Asked, ExplainQuery, Id, ReportQuery, VisitedIn, WhoIn,
+    MOST_EVENTS,
+    Asked,
+    ExplainQuery,
+    Id,
+    ReportQuery,
+    VisitedIn,
+    WhoIn,
 )  # fmt: skip
 from nmtr.serving.http.engine import Question, attributes
 from nmtr.serving.http.envelope import SHELLS
