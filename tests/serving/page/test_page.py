@@ -107,7 +107,7 @@ def test_a_user_s_page_says_what_the_api_says(client: TestClient) -> None:
     user = known_user(client)
     page = client.post("/page/user", data={"user": user}).text
     listed = client.get(f"/v1/recommendations?user={user}&k=10").json()
-    shown = re.findall(r'name="item" value="([^"]+)"', page)
+    shown = re.findall(r'data-item="([^"]+)"', page)
     assert shown == [each["item"] for each in listed["items"]]
     did = client.get(f"/v1/users/{user}").json()["behaviors"]
     for name, ids in did.items():
@@ -161,12 +161,12 @@ def test_a_visit_goes_on_from_its_clicks_and_back(client: TestClient) -> None:
 def test_a_reason_is_the_explanation_s(client: TestClient) -> None:
     user = known_user(client)
     page = client.post("/page/user", data={"user": user}).text
-    item = re.findall(r'name="item" value="([^"]+)"', page)[0]
+    item = re.findall(r'data-item="([^"]+)"', page)[0]
     said = client.get(f"/v1/explain?user={user}&item={item}&most=2").json()["reasons"]
     text = client.post("/page/reason", data={"user": user, "item": item}).text
     assert text.count('class="because"') == len(said)
     for each in said:
-        name = "this one already" if each["item"] == item else each["attributes"]["name"]
+        name = "this very item" if each["item"] == item else each["attributes"]["name"]
         assert name in text
 
 

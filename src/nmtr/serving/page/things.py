@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-AT_FIRST = 12  # items of a column
+AT_FIRST = 8  # items of a column
 FORBIDDEN = frozenset("\\ \"'<>`")
 
 

@@ -210,7 +210,7 @@ def _look(home: Runtime, question: Question) -> Question:
     """A question of an operator's; UsageError where it names no arm that is there."""
     if question.arm:
         home.arms.named(question.arm)
-    return replace(question, looking=True)
+    return replace(question, attributes=True, looking=True)
 
 
 def _examples(bundle: Bundle) -> list[str]:
