@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from nmtr.serving.http.routes.recommendations import expect_known, listed
 from nmtr.serving.http.routes.report import compared
 from nmtr.serving.http.runtime import Runtime
 from nmtr.serving.page.figures import estimates, health, tables
+from nmtr.serving.page.numbers import moment
 from nmtr.serving.page.rendering import POLICY, VIEWS, files, render
 from nmtr.serving.page.things import funnel, picks, thing
 from nmtr.serving.requests import Event, Slice
@@ -198,7 +200,10 @@ async def state(request: Request) -> Response:
     error = home.follower.error
     trouble = explained_error(error).detail if error else ""
     figures = health(home.metrics.registry)
-    return _html("health", trouble=trouble, arms=home.arms.arms, figures=figures)
+    loaded = moment(datetime.fromtimestamp(figures.loaded, UTC).isoformat())
+    now = f"{datetime.now(UTC):%H:%M:%S} UTC"
+    values = {"trouble": trouble, "arms": home.arms.arms, "loaded": loaded, "now": now}
+    return _html("health", figures=figures, **values)
 
 
 def _html(name: str, **values: Any) -> Response:
