@@ -131,7 +131,7 @@ def test_what_is_looked_at_is_not_remembered_as_shown(client: TestClient) -> Non
     client.post("/page/visit", data={})
     report = client.get("/v1/report/ab").json()
     assert report["arms"][0]["lists"] == report["lists_for_nobody"] == 0
-    assert 'nmtr_recommendations_total{' not in client.get("/metrics").text
+    assert "nmtr_recommendations_total{" not in client.get("/metrics").text
     client.get(f"/v1/recommendations?user={user}")
     assert client.get("/v1/report/ab").json()["arms"][0]["lists"] == 1
 
@@ -178,7 +178,7 @@ def test_a_reason_is_the_explanation_s(client: TestClient) -> None:
         ("/page/user", {"user": "a", "arm": "none"}, 422, "expected one of control"),
         ("/page/user", {"user": "a", "slice": "odd"}, 422, "slice"),
         ("/page/user", {"user": "a", "more": "1"}, 422, "more"),
-        ("/page/visit", {"events": "{"}, 422, "events"),
+        ("/page/visit", {"events": "{"}, 400, "JSON"),
         ("/page/visit", {"did": '{"item": "1", "behavior": "wish"}'}, 422, "wish"),
         ("/page/visit", {"arm": "none"}, 422, "expected one of control"),
         ("/page/reason", {"user": "a", "item": "no such"}, 404, "no such"),
@@ -188,7 +188,10 @@ def test_what_cannot_be_is_a_problem_in_words(
     client: TestClient, path: str, form: dict[str, str], status: int, words: str
 ) -> None:
     found = client.post(path, data=form)
-    assert (found.status_code, found.headers["content-type"]) == (status, "application/problem+json")
+    assert (found.status_code, found.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    )
     assert words in found.json()["detail"]
 
 

@@ -20,7 +20,11 @@ HOSTILE = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}"
 
 @pytest.mark.parametrize(
     "address",
-    ["https://shop.example/a.png", "http://10.0.0.1:90/a b.png".replace(" ", "%20"), "/static/a.png"],
+    [
+        "https://shop.example/a.png",
+        "http://10.0.0.1:90/a b.png".replace(" ", "%20"),
+        "/static/a.png",
+    ],
 )
 def test_a_picture_is_taken_from_the_web_or_from_here(address: str) -> None:
     assert picture(address) == address
@@ -38,11 +42,13 @@ def test_no_other_address_becomes_a_picture(address: object) -> None:
     assert picture(address) == ""
 
 
-@given(st.text())
+@given(
+    st.text("htps:/\\\"'<>` \n\t@[]%?#&;\x00", max_size=30).map("http".__add__) | st.text('/\\ "x:')
+)
 def test_what_becomes_a_picture_cannot_leave_its_attribute(address: str) -> None:
     found = picture(address)
     assert not set(found) & set("\"'<>` \\\n\t")
-    assert found == "" or found.startswith(("http://", "https://", "/")) or "://" in found
+    assert found == "" or found.startswith(("http://", "https://", "/"))
 
 
 def test_a_funnel_shows_what_went_on_furthest_first() -> None:
@@ -121,7 +127,11 @@ def test_the_card_shows_test_before_validation_and_every_model_of_a_slice() -> N
 
     found = list(tables({"validation": report("validation"), "time": report("test"), "old": {}}))
     assert [each.words for each in found] == ["test.", "validation."]
-    assert (found[0].metrics, found[0].plotted, found[0].top) == (["hr@10", "ndcg@10"], "ndcg@10", 0.4)
+    assert (found[0].metrics, found[0].plotted, found[0].top) == (
+        ["hr@10", "ndcg@10"],
+        "ndcg@10",
+        0.4,
+    )
     (every,) = found[0].slices
     assert [(each.model, list(each.values), each.mark.at) for each in every.lines] == [
         ("ours", [0.4, 0.2], 50), ("replay", [0.2, 0.1], 25),
