@@ -68,8 +68,11 @@ def test_a_funnel_shows_what_went_on_furthest_first() -> None:
 
 def test_bars_share_one_scale_and_scores_have_none() -> None:
     def answer(calibrated: bool) -> dict[str, Any]:
-        items = [{"item": str(n), "position": n, "score": 0.5, "behaviors": {"view": 0.4 / n, "buy": 0.1}}
-                 for n in (1, 2)]  # fmt: skip
+        chances = [{"view": 0.4, "buy": 0.1}, {"view": 0.2, "buy": 0.1}]
+        items = [
+            {"item": str(n), "position": n, "score": 0.5, "behaviors": each}
+            for n, each in enumerate(chances, 1)
+        ]
         return {"calibrated": calibrated, "items": items}
 
     found, scale = picks(answer(True))
