@@ -223,8 +223,8 @@ _HEAD = """\
 # Past the paper
 
 Written by `python experiments/past.py`. Exact ranking of all items; the mean of three seeds of
-nmtr-funnel for each user; permutation tests of paired users; [the model](../../docs/model.md). The
-settings are the preset's, chosen on Beibei's validation. Yet Beibei's test was read twice before, by
+nmtr-funnel for each user; permutation tests of paired users; [the model](../../docs/model.md).
+Settings are the preset's, chosen on Beibei's validation. Yet its test was read twice before, by
 versions that lost to replay ordered by EASE (../TEST_READS.md), and what followed, leaving items'
 counts out, was not chosen in ignorance of that: the sealed half is not untouched there."""
 

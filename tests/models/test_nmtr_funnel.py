@@ -30,7 +30,8 @@ def a_log() -> Records:
         held = rng.permutation(N // 2)[: rng.integers(5, 12)] + N // 2 * (user % 2)
         for level, items in enumerate((held, held[: len(held) // 2])):
             pairs[level] += [(user, item) for item in items]
-    return Records(NAMES, tuple(CSR.from_pairs(*np.array(each).T, M, N) for each in pairs))
+    columns = [np.array(each).T for each in pairs]
+    return Records(NAMES, tuple(CSR.from_pairs(users, items, M, N) for users, items in columns))
 
 
 NESTED = a_log()

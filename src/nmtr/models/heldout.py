@@ -36,7 +36,8 @@ class Cases:
         top = torch.full((self.size,), -torch.inf)
         top = top.scatter_reduce(0, self.row, scores.detach(), "amax")
         total = torch.zeros(self.size).index_add(0, self.row, (scores - top[self.row]).exp())
-        return (total.log() + top - own).mean()
+        loss: Tensor = (total.log() + top - own).mean()
+        return loss
 
 
 def hold_out(

@@ -119,7 +119,7 @@ class Funnel(Model):
         self.register_buffer("middle", torch.zeros(self.inputs))
         self.register_buffer("spread", torch.ones(self.inputs))
         with torch.no_grad():  # until the units have learned, the last member's order
-            self.units[0].straight.weight[0, len(self.members) - 1] = 1.0
+            self._unit(0).straight.weight[0, len(self.members) - 1] = 1.0
 
     def _member(self, name: str) -> Model:
         c, shape = self.config, self.shape
@@ -145,7 +145,7 @@ class Funnel(Model):
         self._fit_members(records)
 
     def _fit_members(self, records: Records) -> None:
-        for each in self.members:
+        for each in self._each():
             each.learn(records)
         counts = [each.column_counts() for each in counted(records.sets)]
         self.item_counts = logs(counts)
@@ -177,7 +177,7 @@ class Funnel(Model):
             for at in rng.permutation(len(cases)):
                 optimizer.zero_grad()
                 loss = cases[at].loss(self.units)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 decay.step()
 
@@ -196,8 +196,8 @@ class Funnel(Model):
         for each in scores:
             top = each.masked_fill(~against, -torch.inf).topk(best, dim=1).indices
             met.scatter_(1, top, torch.ones_like(top, dtype=torch.bool))
-        for each in histories.items[-2:-1]:
-            _set(met, each, True)
+        for last in histories.items[-2:-1]:
+            _set(met, last, True)
         met &= against
         rest = (against & ~met).sum(1)
         drawn = torch.from_numpy(rng.integers(n, size=(size, self.config.candidates)))
@@ -248,9 +248,13 @@ class Funnel(Model):
         return counts.clamp(middle - far, middle + far)
 
     def _through(self, r: int, scores: Sequence[Tensor], items: Tensor, users: Tensor) -> Tensor:
+        middle, spread = self.middle, self.spread
+        return through(self._unit(r), scores, items, users, middle=middle, spread=spread)
+
+    def _unit(self, r: int) -> Unit:
         unit = self.units[r]
         assert isinstance(unit, Unit)
-        return through(unit, scores, items, users, middle=self.middle, spread=self.spread)
+        return unit
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

@@ -51,7 +51,8 @@ def through(
     start = start - (weight * middle).sum(1)
     last = unit.last.weight[0].tolist()
     columns = [*scores, *map(log, scores)]
-    of_items, of_users = weight[:, len(columns) :].split([len(items), len(users)], 1)
+    of_items = weight[:, len(columns) : len(columns) + len(items)]
+    of_users = weight[:, len(columns) + len(items) :]
     found = torch.zeros_like(scores[0])
     for h in range(len(weight)):
         part = start[h] + _mix(of_users[h], users) + _mix(of_items[h], items)

@@ -94,7 +94,8 @@ def choose(
     named = replace(base, model="popularity", options={})
     protocol = resolve(data, named, new_model(data, named)).protocol
     selection = Selection.of(data, replace(base, protocol=protocol))
-    metric, tried = base.training.select, []
+    metric = base.training.select
+    tried: list[Tried] = []
     for name, options in candidates(data):
         if tried and time.monotonic() >= until:
             break
