@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,8 @@ def train(
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
-    A run that was killed goes on where it stopped when the same command is given again.
+    A run that was killed goes on where it stopped when the same command is given again. Under
+    torchrun, `torchrun --nproc-per-node 2 -m nmtr train ...`, the processes train one model.
 
     Parameters
     ----------
@@ -51,6 +53,7 @@ def train(
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.options import parse_assignments
+    from nmtr.training.distributed import joined
     from nmtr.training.run import execute
     from nmtr.training.settings import override
 
@@ -58,10 +61,13 @@ def train(
     settings = override(settings, parse_assignments(set or []), model=model, protocol=protocol)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
-    if any(out.glob("checkpoint-*.safetensors")):
-        say(f"{out} holds an unfinished run: going on from its checkpoint")
-    with training_bar() as report:
-        run = execute(load(data), settings, out, report=report)
+    with joined(settings.training.device) as group:
+        if group.first and any(out.glob("checkpoint-*.safetensors")):
+            say(f"{out} holds an unfinished run: going on from its checkpoint")
+        with training_bar() if group.first else nullcontext() as report:
+            run = execute(load(data), settings, out, report=report)
+    if not group.first:
+        return
     if run.model.trained:
         say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
     say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")

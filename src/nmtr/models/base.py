@@ -64,6 +64,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.user)
 
+    def part(self, place: int, parts: int) -> Batch:
+        """One of so many equal parts, by rows."""
+        cut = slice(len(self) * place // parts, len(self) * (place + 1) // parts)
+        return Batch(*(each[cut] for each in (self.user, self.item, self.target, self.weight)))
+
     def to(self, device: torch.device) -> Batch:
         return Batch(
             *(each.to(device) for each in (self.user, self.item, self.target, self.weight))
@@ -80,13 +85,15 @@ class Model(nn.Module):
     trained by a log loss. learns: the behaviours whose records train it; its batches have a column
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
-    reads: encode makes states of histories alone, whoever's they are.
+    reads: encode makes states of histories alone, whoever's they are. divides: its loss is a mean
+    over the rows of a batch, so that several processes may each take a part of them.
     """
 
     trained: ClassVar[bool] = False
     sweeps: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
     reads: ClassVar[bool] = False
+    divides: ClassVar[bool] = True
     levels: Levels | None = None
     warm_up: int = 0
 

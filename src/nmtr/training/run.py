@@ -29,6 +29,7 @@ from nmtr.evaluation.report import baselines, evaluate
 from nmtr.models.base import Model
 from nmtr.training import folder
 from nmtr.training.checkpoint import Progress
+from nmtr.training.distributed import Group
 from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
@@ -46,9 +47,10 @@ def execute(
 ) -> Run:
     """Train by the settings; with a path, keep the run there or go on with a killed one.
 
-    Raises UsageError, before a file is written, where the settings do not fit each other or the
+    In a process group every process calls this, and the first alone writes. Raises UsageError, before a file is written, where the settings do not fit each other or the
     data.
     """
+    path = path if Group.current().first else None
     phases = _Phases(data, settings, path, report)
     settings = phases.settings
     if settings.training.threads:

@@ -78,21 +78,25 @@ class Sampler:
         return -(-self.pairs.pairs.nnz // self.batch_size)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of one epoch; of several processes, each takes its share of every batch."""
+        """The batches of one epoch; of several processes, each takes its part of every batch.
+
+        Every process draws the whole batch, which costs little beside its training, so that any
+        number of them trains on the same rows.
+        """
         set_ = self.pairs.pairs
         order = np.random.default_rng((self.seed, number)).permutation(set_.nnz)
         users = set_.row_of_each().astype(np.int32)
         counts = np.array(self.negatives, np.int64)
         for step in range(self.steps):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             chosen = chosen[np.argsort(users[chosen], kind="stable")]  # a user's rows meet in cache
-            entropy = np.random.SeedSequence((self.seed, number, step, rank))
+            entropy = np.random.SeedSequence((self.seed, number, step, 0))
             seed = int(entropy.generate_state(1, np.uint64)[0])
             rows = draw(
                 chosen, users, set_.indptr, set_.indices, self.pairs.bits, set_.n_columns,
                 counts, self.rule == "unseen", np.uint64(seed),
             )  # fmt: skip
-            yield Batch(*(torch.from_numpy(each) for each in rows))
+            yield Batch(*(torch.from_numpy(each) for each in rows)).part(rank, world)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -16,7 +16,8 @@ from nmtr.data.records import Records
 from nmtr.errors import DataError, NmtrError, UsageError
 from nmtr.models.base import Model, Sweep
 from nmtr.models.kernels.threads import ahead
-from nmtr.training.checkpoint import Progress, restore, save
+from nmtr.training.checkpoint import Progress, restore, save, share_progress
+from nmtr.training.distributed import Group
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
@@ -99,16 +100,19 @@ def train(
     """Train in place for `epochs`, or with `measure` until it stops improving (then keep the best).
 
     With `checkpoint`, takes up where a killed run of the same phase stopped, and ends with the
-    weights that it would have had. Raises NmtrError with advice when training diverges, DataError
-    where there is nothing to learn from.
+    weights that it would have had. In a process group each process trains on its part of every
+    batch; the first alone measures and keeps checkpoints. Raises NmtrError with advice when
+    training diverges, DataError where there is nothing to learn from.
     """
+    group = Group.current()
     model.learn(records)
-    work = _work(model, records.only(model.learns), config)
+    work = _work(model, records.only(model.learns), config, group)
     if not work.steps:
         raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
     state = Progress(phase)
     if checkpoint and checkpoint.exists():
         state = restore(checkpoint, phase, model, work.optimizer) or state
+    state = share_progress(group, state, model, work.optimizer)
     saved = time.monotonic()
     while state.epochs_done < epochs and not (measure and _spent(state, config, model)):
         began = time.monotonic()
@@ -120,7 +124,7 @@ def train(
             "seconds": time.monotonic() - began,
         }
         if measure:
-            values = measure(model)
+            values = group.decide(lambda: measure(model))
             line |= values
             if values[config.select] > state.best_value and state.epochs_done > model.warm_up:
                 state.best_value, state.best_epoch = values[config.select], state.epochs_done
@@ -151,6 +155,8 @@ def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> 
             report(state.phase, state.epochs_done + 1, step, work.steps, total / step)
     if not all(bool(each.isfinite().all()) for each in model.parameters()):
         raise _diverged("a weight is no number", state, step, work)
+    if isinstance(work, Steps):
+        work.group.check_alike(model)
     state.epochs_done += 1
     return total / work.steps
 
@@ -163,9 +169,13 @@ def _diverged(what: str, state: Progress, step: int, work: Work) -> NmtrError:
     )
 
 
-def _work(model: Model, records: Records, config: Training) -> Work:
+def _work(model: Model, records: Records, config: Training, group: Group) -> Work:
     """What the model's epochs are made of."""
     rate = config.learning_rate
+    if group.world > 1 and (model.sweeps or not model.divides):
+        raise UsageError(
+            f"this model's epochs cannot be divided among {group.world} processes; train it in one"
+        )
     if model.sweeps:
         steps = int(any(each.nnz for each in records.sets))
         sweep = model.sweep(records, rate=rate, negatives=_counts(model, config)[-1])
@@ -175,7 +185,7 @@ def _work(model: Model, records: Records, config: Training) -> Work:
     model.to(device)
     named, shares = model.named_parameters(), model.rate_shares()
     optimizer = make_optimizer(config.optimizer, named, rate=rate, shares=shares)
-    return Steps(optimizer, model, batches(model, records, config), device)
+    return Steps(optimizer, model, batches(model, records, config), device, group)
 
 
 def batches(model: Model, records: Records, config: Training) -> Batches:
@@ -205,12 +215,13 @@ def _counts(model: Model, config: Training) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Steps:
-    """Epochs of batches, a step of the optimiser each."""
+    """Epochs of batches, a step of the optimiser each, made alike by every process of the group."""
 
     optimizer: Optimizer
     model: Model
     sampler: Batches
     device: torch.device
+    group: Group
 
     @property
     def steps(self) -> int:
@@ -218,11 +229,12 @@ class Steps:
 
     def losses(self, epoch: int) -> Iterator[float]:
         """The loss of each batch, before its step is made."""
-        drawn = self.sampler.epoch(epoch)
+        group = self.group
+        drawn = self.sampler.epoch(epoch, rank=group.rank, world=group.world)
         for batch in ahead(drawn) if torch.get_num_threads() > 1 else drawn:
             loss = self.model.loss(batch.to(self.device))
-            yield loss.item()
             loss.backward()  # type: ignore[no-untyped-call]
+            yield group.merge(self.optimizer.parameters, loss.item(), len(batch))
             self.optimizer.step()
 
 
