@@ -1,4 +1,4 @@
-"""Two processes train what one would: the same losses, the same weights, one voice when one fails."""
+"""Two processes train what one would: the same losses, the same weights, one voice in failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ MODELS = {
     "nmtr-neumf": {"mlp_l2": 0.01, "l2": 0.02, "layers": (8, 4), "embedding": 8},
     "nmtr": {"activation": "tanh", "unit": "mlp", "layers": (8, 4), "embedding": 8},  # plain torch
     "mc-gmf": {"embedding": 8},
-    "cmf": {"embedding": 8, "l2": 0.01},
 }
 SCRIPT = """
 import json, sys
@@ -66,19 +65,22 @@ def torchrun(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def curve(run: Path) -> list[dict[str, Any]]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(each).items() if k != "seconds"} for each in lines]
+    found = []
+    for each in map(json.loads, lines):
+        phase = each.pop("phase")
+        found.append({f"{phase} {n}": v for n, v in each.items() if n != "seconds"})
+    return found
 
 
 def same(run: Path, other: Path) -> None:
     """The same losses and validation by epoch, the same weights, but for the order of sums."""
     ours, theirs = curve(run), curve(other)
-    assert [sorted(each) for each in ours] == [sorted(each) for each in theirs]
+    assert len(ours) > 3
     for one, two in zip(ours, theirs, strict=True):
-        assert one == pytest.approx(two, abs=1e-4, rel=1e-4)
-        assert one["loss"] == pytest.approx(two["loss"], rel=2e-6)
+        assert one == pytest.approx(two, rel=2e-6)
     weights, others = (read_tensors(each / "model.safetensors")[0] for each in (run, other))
     for name, each in weights.items():
-        torch.testing.assert_close(each, others[name], rtol=1e-3, atol=1e-5)
+        assert float((each - others[name]).norm()) < 1e-4 * float(others[name].norm())
 
 
 @pytest.fixture(scope="module", autouse=True)

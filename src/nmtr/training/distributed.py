@@ -189,8 +189,8 @@ def joined(device: str = "auto") -> Iterator[Group]:
         place = int(os.environ.get("LOCAL_RANK", "0"))
         if place >= torch.cuda.device_count():
             raise UsageError(
-                f"process {place} of this machine has no GPU of its own: it has "
-                f"{torch.cuda.device_count()}; start as many with --nproc-per-node, or --set device=cpu"
+                f"process {place} of this machine has no GPU of its own, which has "
+                f"{torch.cuda.device_count()}; start as many processes, or --set device=cpu"
             )
         torch.cuda.set_device(place)
     store, rank, world = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))

@@ -33,6 +33,7 @@ from nmtr.training.distributed import Group
 from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
+from nmtr.training.shards import Feed
 from nmtr.training.trainer import Measure, Report, train
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
@@ -44,14 +45,16 @@ def execute(
     path: Path | None = None,
     *,
     report: Report | None = None,
+    feed: Feed | None = None,
+    checkpoint_seconds: float = 10.0,
 ) -> Run:
     """Train by the settings; with a path, keep the run there or go on with a killed one.
 
-    In a process group every process calls this, and the first alone writes. Raises UsageError, before a file is written, where the settings do not fit each other or the
-    data.
+    In a process group every process calls this, and the first alone writes. Raises UsageError,
+    before a file is written, where the settings do not fit each other or the data.
     """
     path = path if Group.current().first else None
-    phases = _Phases(data, settings, path, report)
+    phases = _Phases(data, settings, path, report, feed, checkpoint_seconds)
     settings = phases.settings
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
@@ -72,17 +75,40 @@ def execute(
     return Run(path, settings, data, model, found, epochs)
 
 
+def phase_records(data: Interactions, settings: Settings) -> dict[str, Records]:
+    """What each phase of a run by these resolved settings trains on, in order."""
+    fitted = split(data, settings.protocol, fold="test").train
+    found = {}
+    if settings.training.select != "none":
+        found["selection"] = Selection.of(data, settings).records
+    if calibrates(settings, new_model(data, settings)):
+        found["calibration"] = calibration.without_held(data, fitted)
+    return {**found, "refit": fitted}
+
+
+def calibrates(settings: Settings, model: Model) -> bool:
+    """Whether a run ends with a calibration, for which the model is fitted once more."""
+    return model.probabilistic and settings.training.calibrate
+
+
 class _Phases:
     """The trainings of one run: each a new model from the same seed."""
 
     def __init__(
-        self, data: Interactions, settings: Settings, path: Path | None, report: Report | None
+        self,
+        data: Interactions,
+        settings: Settings,
+        path: Path | None,
+        report: Report | None,
+        feed: Feed | None,
+        checkpoint_seconds: float,
     ) -> None:
         self.data, self.settings, self.path, self.report = data, settings, path, report
+        self.feed, self.checkpoint_seconds = feed, checkpoint_seconds
         model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
-        self.calibrates = model.probabilistic and self.settings.training.calibrate
+        self.calibrates = calibrates(self.settings, model)
 
     def epochs(self) -> int:
         """How many epochs to train: those that validation chooses, or as many as were asked for.
@@ -120,7 +146,9 @@ class _Phases:
                 epochs=epochs,
                 measure=measure,
                 checkpoint=self.path / f"checkpoint-{phase}.safetensors" if self.path else None,
+                checkpoint_seconds=self.checkpoint_seconds,
                 report=self.report,
+                feed=self.feed,
             )
         if self.path:
             with (self.path / "metrics.jsonl").open("a") as stream:

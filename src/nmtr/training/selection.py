@@ -47,8 +47,8 @@ class Selection:
         return measured
 
 
-def new_model(data: Interactions, settings: Settings) -> Model:
-    """An untrained model, the same whenever it is made."""
+def new_model(data: Interactions | Shape, settings: Settings) -> Model:
+    """An untrained model of this shape, the same whenever it is made."""
     torch.manual_seed(settings.training.seed)
     return make(settings.model, settings.options, Shape(data.n_users, data.n_items, data.behaviors))
 

@@ -20,7 +20,12 @@ from nmtr.training.checkpoint import Progress, restore, save, share_progress
 from nmtr.training.distributed import Group
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
+from nmtr.training.shards import Feed, ShardSampler
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
+
+class DivergedError(NmtrError):
+    """The loss or the weights have left what numbers can hold."""
+
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -96,17 +101,19 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 10.0,
     report: Report | None = None,
+    feed: Feed | None = None,
 ) -> Progress:
     """Train in place for `epochs`, or with `measure` until it stops improving (then keep the best).
 
     With `checkpoint`, takes up where a killed run of the same phase stopped, and ends with the
     weights that it would have had. In a process group each process trains on its part of every
-    batch; the first alone measures and keeps checkpoints. Raises NmtrError with advice when
+    batch, or with `feed` on its own users' records; the first alone measures and keeps checkpoints.
+    Raises NmtrError with advice when
     training diverges, DataError where there is nothing to learn from.
     """
     group = Group.current()
     model.learn(records)
-    work = _work(model, records.only(model.learns), config, group)
+    work = _work(model, records.only(model.learns), config, group, feed and feed.records(phase))
     if not work.steps:
         raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
     state = Progress(phase)
@@ -130,8 +137,12 @@ def train(
                 state.best_value, state.best_epoch = values[config.select], state.epochs_done
                 state.best = {name: each.clone() for name, each in model.state_dict().items()}
         state.history.append(line)
-        if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
-            save(checkpoint, state, model, work.optimizer)
+        due = time.monotonic() - saved >= checkpoint_seconds
+        if group.decide(lambda due=due: due):  # type: ignore[misc]
+            if checkpoint:
+                save(checkpoint, state, model, work.optimizer)
+            if feed:
+                feed.keep()
             saved = time.monotonic()
     if measure:
         model.load_state_dict(state.best)
@@ -161,16 +172,18 @@ def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> 
     return total / work.steps
 
 
-def _diverged(what: str, state: Progress, step: int, work: Work) -> NmtrError:
-    return NmtrError(
+def _diverged(what: str, state: Progress, step: int, work: Work) -> DivergedError:
+    return DivergedError(
         f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step} of {work.steps}: "
         f"training diverged. Try a lower learning_rate (it is {work.optimizer.rate}), adagrad, or "
         "some l2"
     )
 
 
-def _work(model: Model, records: Records, config: Training, group: Group) -> Work:
-    """What the model's epochs are made of."""
+def _work(
+    model: Model, records: Records, config: Training, group: Group, own: Records | None
+) -> Work:
+    """What the model's epochs are made of; own: the records of this process's users, if divided."""
     rate = config.learning_rate
     if group.world > 1 and (model.sweeps or not model.divides):
         raise UsageError(
@@ -185,7 +198,10 @@ def _work(model: Model, records: Records, config: Training, group: Group) -> Wor
     model.to(device)
     named, shares = model.named_parameters(), model.rate_shares()
     optimizer = make_optimizer(config.optimizer, named, rate=rate, shares=shares)
-    return Steps(optimizer, model, batches(model, records, config), device, group)
+    drawn = batches(model, records if own is None else own.only(model.learns), config)
+    if own is not None:
+        drawn = ShardSampler.of(drawn, group)
+    return Steps(optimizer, model, drawn, device, group)
 
 
 def batches(model: Model, records: Records, config: Training) -> Batches:
