@@ -60,11 +60,11 @@ def test_a_killed_worker_costs_nothing_but_time(
     for name in ("whole", "killed"):
         if name == "killed":
             assassin.start()
-        ray_engine.train(
-            timed.path, settings, tmp_path / name, workers=2, checkpoint_seconds=0.0
-        )
+        ray_engine.train(timed.path, settings, tmp_path / name, workers=2, checkpoint_seconds=0.0)
     assert killed
-    whole, again = (read_tensors(tmp_path / each / "model.safetensors") for each in ("whole", "killed"))
+    whole, again = (
+        read_tensors(tmp_path / each / "model.safetensors") for each in ("whole", "killed")
+    )
     assert all(torch.equal(whole[0][name], again[0][name]) for name in whole[0])
     curves = [
         [json.loads(line)["loss"] for line in (tmp_path / each / "metrics.jsonl").open()]

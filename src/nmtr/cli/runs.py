@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nmtr.cli.engine import Engine, ray_workers
 from nmtr.cli.show import bar, console, emit_json, say, training_bar
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def train(
     preset: str | None = None,
     config: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
+    engine: Engine = "here",
+    workers: int | None = None,
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
@@ -49,6 +52,10 @@ def train(
         a TOML file of settings, as in a run's config.toml.
     set
         one option, NAME=VALUE, of the model or of training; may be repeated.
+    engine
+        ray: train by the workers of a Ray cluster; needs pip install 'nmtr[ray]'.
+    workers
+        how many processes of Ray train together; one unless said.
     """
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
@@ -61,6 +68,13 @@ def train(
     settings = override(settings, parse_assignments(set or []), model=model, protocol=protocol)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
+    if count := ray_workers(engine, workers):
+        from nmtr.training import ray_engine
+
+        epochs = ray_engine.train(data, settings, out, workers=count)
+        say(f"{settings.model}: fitted for {epochs} epoch(s) by {count} worker(s) of Ray")
+        _say_next(out)
+        return
     with joined(settings.training.device) as group:
         if group.first and any(out.glob("checkpoint-*.safetensors")):
             say(f"{out} holds an unfinished run: going on from its checkpoint")
@@ -70,6 +84,10 @@ def train(
         return
     if run.model.trained:
         say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
+    _say_next(out)
+
+
+def _say_next(out: Path) -> None:
     say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
 
 

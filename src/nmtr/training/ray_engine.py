@@ -31,25 +31,21 @@ from nmtr.training.run import calibrates, execute, phase_records
 from nmtr.training.selection import new_model
 from nmtr.training.settings import Settings, resolve
 from nmtr.training.shards import COLUMNS, divided, joined_up
+from nmtr.training.weights import read_tensors
 
 RESTARTS = 3  # times that workers may die before a run is given up
-ADVICE = "--engine ray needs Ray: pip install 'nmtr[ray]'"
 
 
 @contextmanager
 def cluster(workers: int) -> Iterator[Any]:
     """Ray itself, on the cluster that RAY_ADDRESS names or on one of this machine's own.
 
-    Raises UsageError where Ray is not installed, or the cluster has fewer CPUs than workers.
+    Raises UsageError where the cluster has fewer CPUs than workers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError(ADVICE) from error
-    if workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    import ray
+
     ours = not ray.is_initialized()
     if ours:
         here: dict[str, Any] = {"num_cpus": max(workers, os.cpu_count() or 1)}
@@ -101,6 +97,8 @@ def train(
             raise NmtrError(fitted["error"])
         with fitted["folder"].as_directory() as finished, replace_folder(out) as new:
             shutil.copytree(finished, new, dirs_exist_ok=True)
+            for each in new.glob("checkpoint-*"):  # of the last but one report, merged into it
+                each.unlink()
     shutil.rmtree(storage)
     return int(fitted["epochs"])
 
@@ -165,8 +163,8 @@ def work(told: dict[str, Any]) -> dict[str, Any]:
         if group.first and (kept := ray_train.get_checkpoint()):
             with kept.as_directory() as last:
                 shutil.copytree(last, folder)
-        if group.decide(lambda: (folder / WEIGHTS).exists()):
-            return {"epochs": 0}
+        if finished := group.decide(lambda: _epochs(folder)):
+            return {"epochs": finished[0]}
         try:
             if group.first:
                 seconds = told["seconds"]
@@ -179,6 +177,12 @@ def work(told: dict[str, Any]) -> dict[str, Any]:
             return {"error": str(error)}
         feed.keep()
     return {"epochs": epochs}
+
+
+def _epochs(folder: Path) -> list[int]:
+    """The epochs of the run in a folder, where it is finished."""
+    file = folder / WEIGHTS
+    return [int(read_tensors(file)[1]["epochs"])] if file.exists() else []
 
 
 def follow(shape: Shape, settings: Settings, feed: RayFeed) -> int:

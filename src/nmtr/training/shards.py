@@ -43,7 +43,9 @@ class ShardSampler:
     def of(cls, own: Batches, group: Group) -> ShardSampler:
         """own: what draws from this process's records. Raises UsageError for draws by level."""
         if not isinstance(own, Sampler):
-            raise UsageError("a model whose negatives are drawn by levels needs all records at hand")
+            raise UsageError(
+                "a model whose negatives are drawn by levels needs all records at hand"
+            )
         pairs = int(group.gather(torch.tensor([own.pairs.pairs.nnz])).sum())
         return cls(own, -(-pairs // own.batch_size))
 

@@ -20,8 +20,9 @@ from nmtr.training.checkpoint import Progress, restore, save, share_progress
 from nmtr.training.distributed import Group
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
-from nmtr.training.shards import Feed, ShardSampler
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
+from nmtr.training.shards import Feed, ShardSampler
+
 
 class DivergedError(NmtrError):
     """The loss or the weights have left what numbers can hold."""
