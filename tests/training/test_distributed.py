@@ -120,7 +120,8 @@ def test_alone_a_group_changes_nothing() -> None:
     group = Group()
     weight = nn.Parameter(torch.ones(2))
     weight.grad = torch.tensor([3.0, 4.0])
-    assert group.merge({"weight": weight}, 0.5, 7) == 0.5
+    assert group.share(7) == 1
+    assert group.merge({"weight": weight}, 0.5) == 0.5
     assert weight.grad.tolist() == [3.0, 4.0]
     assert group.decide(lambda: "here") == "here"
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nmtr.errors import DamagedError
 from nmtr.models.base import Model
-from nmtr.training.distributed import Group
+from nmtr.training.distributed import Group, divided
 from nmtr.training.optim import Optimizer
 from nmtr.training.weights import read_tensors, write_tensors
 
@@ -76,7 +76,10 @@ def share_progress(group: Group, state: Progress, model: Model, optimizer: Optim
     said = group.decide(lambda: (state, optimizer.steps, torch.get_rng_state()))
     state, optimizer.steps, rng = said
     torch.set_rng_state(rng)
-    group.copy_first(iter([*model.state_dict().values(), *optimizer.state.values()]))
+    whole = [each for each in (*model.parameters(), *model.buffers()) if not divided(each)]
+    known = {name for name, each in optimizer.parameters.items() if divided(each)}
+    slots = [each for name, each in optimizer.state.items() if name.rpartition(".")[0] not in known]
+    group.copy_first(iter([*whole, *slots]))
     return state
 
 

@@ -70,8 +70,12 @@ class Group:
         """Raise NmtrError unless every process holds the same weights."""
         if self.world == 1:
             return
-        sums = [each.detach().double().sum() for each in model.parameters()]
-        found = self.gather(torch.stack(sums).cpu())
+        alike = (each.detach() for each in model.parameters() if not divided(each))
+        sums = [
+            torch.zeros((), dtype=torch.float64),
+            *(each.double().sum().cpu() for each in alike),
+        ]
+        found = self.gather(torch.stack(sums))
         if not bool((found == found[0]).all()):
             raise NmtrError(
                 "the processes' weights have come apart, which should not happen; are all machines "
@@ -85,45 +89,47 @@ class Group:
             dist.all_gather(found, each)
         return torch.stack(found)
 
-    def merge(self, parameters: Mapping[str, nn.Parameter], loss: float, rows: int) -> float:
-        """Turn the gradients of each process's part of a batch into those of the whole batch.
+    def share(self, rows: int) -> float:
+        """This process's part of a batch of which it has so many rows; 1 alone."""
+        if self.world == 1:
+            return 1.0
+        return rows / float(self.gather(torch.tensor([float(rows)])).sum())
 
-        loss: the mean over this process's `rows`, which its gradients are of. Returns the mean over
-        all. Every process then holds the same gradients.
+    def merge(self, parameters: Mapping[str, nn.Parameter], loss: float) -> float:
+        """Add up every process's gradients, and its part of the loss, which is returned.
+
+        Tables that are divided among processes are left alone: their gradients are whole.
         """
         if self.world == 1:
             return loss
-        named = list(parameters.values())
-        own = torch.tensor([rows, loss, *(_kind(each.grad) for each in named)], dtype=torch.float64)
-        said = self.gather(own)  # (world, 2 + parameters)
-        parts = said[:, 0] / said[:, 0].sum()
-        share = float(parts[self.rank])
-        counts = said[:, 2:].long()
+        named = [each for each in parameters.values() if not divided(each)]
+        own = torch.tensor([loss, *(_kind(each.grad) for each in named)], dtype=torch.float64)
+        said = self.gather(own)  # (world, 1 + parameters)
+        counts = said[:, 1:].long()
         kinds = counts.amax(0).tolist()
         dense = [each for each, kind in zip(named, kinds, strict=True) if kind == DENSE]
         sparse = [n for n, kind in enumerate(kinds) if kind >= 0]
         if dense:
-            self._add_dense(dense, share)
+            self._add_dense(dense)
         if sparse:
-            self._add_rows([named[n] for n in sparse], counts[:, sparse].clamp(min=0), share)
-        used = parts > 0  # a process without rows has no loss to speak of
-        return float((parts[used] * said[used, 1]).sum())
+            self._add_rows([named[n] for n in sparse], counts[:, sparse].clamp(min=0))
+        return float(said[:, 0].sum())
 
-    def _add_dense(self, parameters: list[nn.Parameter], share: float) -> None:
+    def _add_dense(self, parameters: list[nn.Parameter]) -> None:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([each.reshape(-1) for each in grads]).mul_(share)
+        flat = torch.cat([each.reshape(-1) for each in grads])
         with _reaching(self):
             dist.all_reduce(flat)
         sizes = [each.numel() for each in parameters]
         for parameter, part in zip(parameters, flat.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter)
 
-    def _add_rows(self, tables: list[nn.Parameter], counts: Tensor, share: float) -> None:
+    def _add_rows(self, tables: list[nn.Parameter], counts: Tensor) -> None:
         """counts: (world, tables) the rows that each process met of each table."""
         widths = [each[0].numel() for each in tables]
         met = [_rows_of(each) for each in tables]
         rows = torch.cat([rows for rows, _ in met])
-        values = torch.cat([values.reshape(-1) for _, values in met]).mul_(share)
+        values = torch.cat([values.reshape(-1) for _, values in met])
         lengths = (counts * torch.tensor(widths)).sum(1)
         every_row = self.gather(_padded(rows, int(counts.sum(1).max())))
         every_value = self.gather(_padded(values, int(lengths.max())))
@@ -141,6 +147,11 @@ class Group:
                 torch.cat(all_rows)[None], values, table.shape, check_invariants=False
             )
             table.grad = grad.coalesce()
+
+
+def divided(table: Tensor) -> bool:
+    """Whether a table's rows are divided among processes (nmtr.training.sharded)."""
+    return hasattr(table, "lookup")
 
 
 def _kind(grad: Tensor | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -43,9 +44,7 @@ class ShardSampler:
     def of(cls, own: Batches, group: Group) -> ShardSampler:
         """own: what draws from this process's records. Raises UsageError for draws by level."""
         if not isinstance(own, Sampler):
-            raise UsageError(
-                "a model whose negatives are drawn by levels needs all records at hand"
-            )
+            raise UsageError("negatives by levels are drawn with all records at hand")
         pairs = int(group.gather(torch.tensor([own.pairs.pairs.nnz])).sum())
         return cls(own, -(-pairs // own.batch_size))
 
@@ -67,7 +66,7 @@ def divided(records: Records, parts: int) -> list[Columns]:
     columns = (users, set_.indices, found.bits.view(np.int32))
     return [
         {name: each[low:high] for name, each in zip(COLUMNS, columns, strict=True)}
-        for low, high in zip(cuts, cuts[1:], strict=False)
+        for low, high in pairwise(cuts)
     ]
 
 

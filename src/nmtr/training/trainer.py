@@ -249,9 +249,10 @@ class Steps:
         group = self.group
         drawn = self.sampler.epoch(epoch, rank=group.rank, world=group.world)
         for batch in ahead(drawn) if torch.get_num_threads() > 1 else drawn:
-            loss = self.model.loss(batch.to(self.device))
+            share = group.share(len(batch))
+            loss = self.model.loss(batch.to(self.device)) * share
             loss.backward()  # type: ignore[no-untyped-call]
-            yield group.merge(self.optimizer.parameters, loss.item(), len(batch))
+            yield group.merge(self.optimizer.parameters, loss.item())
             self.optimizer.step()
 
 
