@@ -71,11 +71,8 @@ class Group:
         if self.world == 1:
             return
         alike = (each.detach() for each in model.parameters() if not divided(each))
-        sums = [
-            torch.zeros((), dtype=torch.float64),
-            *(each.double().sum().cpu() for each in alike),
-        ]
-        found = self.gather(torch.stack(sums))
+        sums = [float(each.double().sum()) for each in alike]
+        found = self.gather(torch.tensor(sums, dtype=torch.float64))
         if not bool((found == found[0]).all()):
             raise NmtrError(
                 "the processes' weights have come apart, which should not happen; are all machines "
