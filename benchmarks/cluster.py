@@ -77,11 +77,10 @@ def rates(sizes: list[int]) -> None:
     for size in sizes:
         sampler = sampler_of(size)
         start, each = timed(steps_of(sampler, Group()))
-        users, whole = sampler.pairs.pairs.n_rows, start + each * sampler.steps
+        users, epoch = sampler.pairs.pairs.n_rows, start + each * sampler.steps
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"| {size:,} | {users:,} | {1000 * each:.2f} | {start:.2f} | {whole:.1f} | {peak:,.0f} |"
-        )
+        costs = f"{1000 * each:.2f} | {start:.2f} | {epoch:.1f}"
+        print(f"| {size:,} | {users:,} | {costs} | {peak:,.0f} |", flush=True)
 
 
 def step(size: int) -> None:
@@ -91,17 +90,16 @@ def step(size: int) -> None:
             made = sampler_of(size)
             sampler = Sampler(made.pairs, made.negatives, made.rule, batch, 0)
             timed(steps_of(sampler, group, unit))
-            began = time.monotonic()
             _, each = timed(steps_of(sampler, group, unit))
-            wall = (time.monotonic() - began) / STEPS
-            rows = len(next(sampler.epoch(0)))
+            began = time.process_time()
+            drawn = [len(batch) for batch, _ in zip(sampler.epoch(0), range(STEPS), strict=False)]
+            drawing = (time.process_time() - began) / len(drawn)
             if dist.is_initialized():
                 dist.barrier()
             if group.first:
-                print(
-                    f"{unit}, batch {batch} ({rows} rows), {group.world} process(es): "
-                    f"{1000 * each:.2f} ms of CPU a step and process, {1000 * wall:.1f} ms by the clock"
-                )
+                what = f"{unit}, {batch} pairs ({drawn[0]} rows), {group.world} process(es)"
+                costs = f"{1000 * each:.2f} ms, of which drawing {1000 * drawing:.2f} ms"
+                print(f"{what}: a step costs each process {costs}", flush=True)
 
 
 def recall(path: Path) -> None:

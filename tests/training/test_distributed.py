@@ -11,42 +11,50 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nmtr.data.interactions import Interactions
 from nmtr.errors import UsageError
 from nmtr.models.base import Batch
+from nmtr.models.nmtr import NMTR
 from nmtr.training import trainer
 from nmtr.training.distributed import Group
 from nmtr.training.run import Settings, execute
 from nmtr.training.selection import new_model
+from nmtr.training.sharded import gathered, scores, shard
 from nmtr.training.trainer import Training, train
 from nmtr.training.weights import read_tensors
 
-MODELS = {
+USERS = np.arange(0, 60, 7)
+MODELS: dict[str, dict[str, Any]] = {
     "nmtr-neumf": {"mlp_l2": 0.01, "l2": 0.02, "layers": (8, 4), "embedding": 8},
     "nmtr": {"activation": "tanh", "unit": "mlp", "layers": (8, 4), "embedding": 8},  # plain torch
     "mc-gmf": {"embedding": 8},
 }
+HOW = Training(epochs=2, batch_size=700, threads=1)
 SCRIPT = """
-import json, sys
+import sys
 from pathlib import Path
-from nmtr.cli import run as _  # as the command line has it
 from nmtr import cli
 from nmtr.errors import DataError
 from nmtr.data.interactions import load
 from nmtr.training.distributed import joined
-from nmtr.training.run import Settings, execute
-from nmtr.training.trainer import Training
+from nmtr.training.run import execute
+from nmtr.training.weights import write_tensors
+from tests_distributed import HOW, MODELS, sharded, settings
 
 def command():
     data, out = load(Path(sys.argv[1])), Path(sys.argv[2])
     with joined() as group:
-        for name, options in json.loads(sys.argv[3]).items():
-            settings = Settings(name, "", options, Training(epochs=2, batch_size=700, threads=1))
-            execute(data, settings, out / name)
+        for name in MODELS:
+            execute(data, settings(name), out / name)
+        for name in ("nmtr-gmf", "nmtr-neumf"):
+            found = sharded(data, name, group)
+            if group.first:
+                write_tensors(out / f"sharded-{name}", found, {})
         if not group.first:
             raise DataError("a disk is gone")
         group.decide(lambda: 0)
@@ -54,6 +62,21 @@ def command():
 cli.application = lambda words: lambda *args, **options: command()
 sys.exit(cli.run([]))
 """
+
+
+def settings(name: str) -> Settings:
+    return Settings(name, "", MODELS.get(name, {"embedding": 8, "l2": 0.02}), HOW)
+
+
+def sharded(data: Interactions, name: str, group: Group) -> dict[str, Tensor]:
+    """Train with the tables divided; the whole state, and the scores of some users."""
+    model = new_model(data, settings(name))
+    assert isinstance(model, NMTR)
+    shard(model, group)
+    assert len(model.user) == -(-data.n_users // group.world) - group.rank * (data.n_users % 2)
+    train(model, data.records(), HOW, phase="refit", epochs=2)
+    found = scores(model, group, data.records().histories(USERS))
+    return {**gathered(model), "scores": found}
 
 
 def torchrun(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -100,20 +123,48 @@ def test_the_command_under_torchrun_trains_as_one_process_does(
     same(tmp_path / "two", tmp_path / "one")
 
 
-def test_other_models_too_and_a_failed_process_ends_all_with_one_message(
-    timed: Interactions, tmp_path: Path
+@pytest.fixture(scope="module")
+def launched(
+    timed: Interactions, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Runs of several models by two processes, of which one fails at the end; what they said."""
+    folder = tmp_path_factory.mktemp("launched")
+    (folder / "script.py").write_text(SCRIPT)
+    (folder / "tests_distributed.py").write_text(Path(__file__).read_text(encoding="utf-8"))
+    done = torchrun(folder / "script.py", timed.path or "", folder / "two")
+    return folder / "two", done
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whatever_the_model(
+    timed: Interactions, launched: tuple[Path, Any], tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    words = (timed.path or "", tmp_path / "two", json.dumps(MODELS))
-    done = torchrun(tmp_path / "script.py", *words)
+    execute(timed, settings(name), tmp_path / "one")
+    same(launched[0] / name, tmp_path / "one")
+
+
+def test_a_failed_process_ends_all_with_one_message(
+    launched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    done = launched[1]
     assert done.returncode == 1
-    assert re.findall("^nmtr: .*", done.stderr, re.MULTILINE) == [
-        "nmtr: process 1 of 2: a disk is gone"
-    ], done.stderr
-    for name, options in MODELS.items():
-        settings = Settings(name, "", options, Training(epochs=2, batch_size=700, threads=1))
-        execute(timed, settings, tmp_path / name)
-        same(tmp_path / "two" / name, tmp_path / name)
+    said = re.findall("^nmtr: .*", done.stderr, re.MULTILINE)
+    assert said == ["nmtr: process 1 of 2: a disk is gone"], done.stderr
+
+
+@pytest.mark.parametrize("name", ["nmtr-gmf", "nmtr-neumf"])
+def test_divided_tables_learn_and_score_as_whole_ones_do(
+    timed: Interactions, launched: tuple[Path, Any], name: str
+) -> None:
+    found, _ = read_tensors(launched[0] / f"sharded-{name}")
+    model = new_model(timed, settings(name))
+    train(model, timed.records(), HOW, phase="refit", epochs=2)
+    for key, each in model.state_dict().items():
+        assert float((found[key] - each).norm()) <= 1e-4 * float(each.norm())
+    histories = timed.records().histories(USERS)
+    with torch.no_grad():
+        expected = model.score(model.encode(histories), histories)
+    torch.testing.assert_close(found["scores"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_alone_a_group_changes_nothing() -> None:
