@@ -82,11 +82,10 @@ def recommend(
     chosen = choose(
         repeats=repeats, exclude_seen=exclude_seen, rules=_rules(rules) if rules else None
     )
-    opened = partial(_open, source.resolve(), data and data.resolve(), in_stock)
     workers = ray_workers(engine, workers)
     if workers and not out:
         raise UsageError("--engine ray needs a file to write to: --out recs.parquet")
-    recommender = opened()
+    recommender = _open(source, data, in_stock)
     ids = recommender.users if all else _ids(users or "", recommender.users.dtype)
     if out:
         with bar("recommend") as progress:
@@ -94,9 +93,14 @@ def recommend(
             if workers:
                 from nmtr.serving import ray_batch
 
-                named = None if all else ids
                 rows = ray_batch.write(
-                    opened, named, out, question, workers=workers, progress=progress
+                    recommender,
+                    None if all else ids,
+                    out,
+                    question,
+                    opened=partial(_open, *(p and p.resolve() for p in (source, data, in_stock))),
+                    workers=workers,
+                    progress=progress,
                 )
             else:
                 rows = write(recommender, ids, out, question, progress=progress)

@@ -45,19 +45,19 @@ class Scorer:
 
 
 def write(
-    opened: Callable[[], Recommender],
+    recommender: Recommender,
     users: pl.Series | None,
     out: Path,
     question: Question,
     *,
+    opened: Callable[[], Recommender],
     workers: int,
     progress: Progress | None = None,
 ) -> int:
     """As nmtr.serving.batch.write does, by so many actors; `out` where every machine sees it.
 
-    opened: what opens the model, here and in each actor; users: None for all. Returns the rows.
+    opened: what opens the same recommender in each actor; users: None for all. Returns the rows.
     """
-    recommender = opened()
     ids = recommender.users if users is None else users
     parts = Parts(out.resolve(), recommender, ids, question)
     recommender.service.filters.of(question.rules)  # wrong rules are refused before Ray starts

@@ -97,8 +97,6 @@ def train(
             raise NmtrError(fitted["error"])
         with fitted["folder"].as_directory() as finished, replace_folder(out) as new:
             shutil.copytree(finished, new, dirs_exist_ok=True)
-            for each in new.glob("checkpoint-*"):  # of the last but one report, merged into it
-                each.unlink()
     shutil.rmtree(storage)
     return int(fitted["epochs"])
 
@@ -107,11 +105,13 @@ def _fit(
     told: dict[str, Any], records: Mapping[str, Records], workers: int, storage: Path
 ) -> dict[str, Any]:
     """Have Ray Train run the workers; what the first one returned, and the folder that it left."""
+    import ray
     from ray import data
     from ray import train as ray_train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = torch.cuda.is_available() and told["settings"].training.device != "cpu"
+    enough = ray.cluster_resources().get("GPU", 0) >= workers
+    gpus = enough and told["settings"].training.device != "cpu"
     datasets = {
         f"{phase}-{rank}": data.from_numpy(_matrix(part))
         for phase, each in records.items()

@@ -115,6 +115,9 @@ class Proposer(Searcher):
             watch.end(TrialState.PRUNED, **({"error": said} if said else {}))
         self.search.tell(watch.trial.number, self.share)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray Tune writes itself down to go on later, which the study does instead
+
     def save(self, checkpoint_path: str) -> None:
         """The study keeps everything itself."""
 
