@@ -44,6 +44,7 @@ def cluster(workers: int) -> Iterator[Any]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # which prints, however quiet it is told to be
     import ray
 
     ours = not ray.is_initialized()

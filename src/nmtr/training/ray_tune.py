@@ -99,7 +99,9 @@ class Proposer(Searcher):
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if trial_id in self.running and "ended" not in result:
-            self.running[trial_id].note(result["values"])
+            watch = self.running[trial_id]
+            del watch.epochs[result["place"] - 1 :]  # of a worker that died, whose trial began anew
+            watch.note(dict(result["values"]))
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -129,13 +131,15 @@ class Reporter(Watch):
     """A watch in a worker: tells Ray Tune of each epoch."""
 
     def __init__(self, metric: str) -> None:
-        self.metric = metric
+        self.metric, self.place = metric, 0
 
     def step(self) -> None:
         """Ray Tune ends trials itself when the time is over."""
 
     def epoch(self, values: Mapping[str, float], *, warm_up: int = 0) -> None:
-        tune.report({"values": dict(values), VALUE: values[self.metric]})
+        self.place += 1
+        measured = list(values.items())  # as a list: Ray Tune makes one flat mapping of nested ones
+        tune.report({"values": measured, "place": self.place, VALUE: values[self.metric]})
 
 
 def trial(data: str, base: Settings, config: Mapping[str, Any]) -> None:
