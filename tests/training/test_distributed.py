@@ -20,7 +20,6 @@ from nmtr.data.interactions import Interactions
 from nmtr.errors import UsageError
 from nmtr.models.base import Batch
 from nmtr.models.nmtr import NMTR
-from nmtr.training import trainer
 from nmtr.training.distributed import Group
 from nmtr.training.run import Settings, execute
 from nmtr.training.selection import new_model
@@ -191,7 +190,7 @@ def test_parts_of_a_batch_are_all_of_it(parts: int) -> None:
 def test_models_that_cannot_be_divided_say_so(
     timed: Interactions, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer.Group, "current", lambda: Group(0, 2))
+    monkeypatch.setattr(Group, "current", lambda: Group(0, 2))
     model = new_model(timed, Settings(name, "", {}, Training()))
     with pytest.raises(UsageError, match="cannot be divided among 2 processes"):
         train(model, timed.records(), Training(), phase="refit", epochs=1)

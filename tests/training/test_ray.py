@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 @pytest.fixture(scope="module", autouse=True)
 def two_cpus() -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
     yield
     ray.shutdown()
 

@@ -98,7 +98,12 @@ def recommend(
                     None if all else ids,
                     out,
                     question,
-                    opened=partial(_open, *(p and p.resolve() for p in (source, data, in_stock))),
+                    opened=partial(
+                        _open,
+                        source.resolve(),
+                        data and data.resolve(),
+                        in_stock and in_stock.resolve(),
+                    ),
                     workers=workers,
                     progress=progress,
                 )

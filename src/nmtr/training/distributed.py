@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from nmtr.errors import ElsewhereError, NmtrError, UsageError
 from nmtr.models.base import Model
@@ -118,7 +119,7 @@ class Group:
         with _reaching(self):
             dist.all_reduce(flat)
         sizes = [each.numel() for each in parameters]
-        for parameter, part in zip(parameters, flat.split(sizes), strict=True):
+        for parameter, part in zip(parameters, torch.split(flat, sizes), strict=True):
             parameter.grad = part.view_as(parameter)
 
     def _add_rows(self, tables: list[nn.Parameter], counts: Tensor) -> None:
@@ -201,7 +202,7 @@ def joined(device: str = "auto") -> Iterator[Group]:
                 f"{torch.cuda.device_count()}; start as many processes, or --set device=cpu"
             )
         torch.cuda.set_device(place)
-    store, rank, world = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
+    store, rank, world = next(iter(rendezvous("env://", timeout=PATIENCE)))
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         yield Group(rank, world)

@@ -7,6 +7,7 @@ again, and they go on from the last checkpoint to the weights that they would ha
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -52,7 +53,7 @@ def cluster(workers: int) -> Iterator[Any]:
         here: dict[str, Any] = {"num_cpus": max(workers, os.cpu_count() or 1)}
         here["include_dashboard"] = False
         known = os.environ.get("RAY_ADDRESS")
-        ray.init(log_to_driver=False, logging_level="ERROR", **({} if known else here))
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if known else here))
     try:
         found = int(ray.cluster_resources().get("CPU", 0))
         if found < workers:

@@ -83,7 +83,7 @@ class RaySearch(Search):
         )
 
 
-class Proposer(Searcher):
+class Proposer(Searcher):  # type: ignore[misc]  # Ray is read as untyped, whether it is there or not
     """The study as Ray Tune asks it: for trials, and with what came of them."""
 
     def __init__(self, search: RaySearch, share: int, left: float) -> None:
@@ -114,7 +114,7 @@ class Proposer(Searcher):
             watch.end(TrialState.FAIL, cut="out of time")
         else:
             said = "its worker died twice" if error else str((result or {}).get("error", ""))
-            watch.end(TrialState.PRUNED, **({"error": said} if said else {}))
+            watch.end(TrialState.PRUNED, error=said)
         self.search.tell(watch.trial.number, self.share)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def distributed(table: Tensor) -> DTensor:
 def scores(model: NMTR, group: Group, histories: Histories) -> Tensor:
     """(B, N) scores of the target, in every process; each scores the items that it holds."""
     rows, places = torch.unique(torch.as_tensor(histories.users), return_inverse=True)
-    lookup: Lookup = model.user.lookup  # type: ignore[assignment]
+    lookup: Lookup = model.user.lookup  # type: ignore[attr-defined]
     own = model.score(lookup(model.user, rows)[places], histories).T.contiguous()
     sizes = Lookup(group, model.shape.n_items).sizes()
     padded = torch.cat([own, own.new_zeros(max(sizes) - len(own), own.shape[1])])

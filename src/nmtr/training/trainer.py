@@ -114,7 +114,8 @@ def train(
     """
     group = Group.current()
     model.learn(records)
-    work = _work(model, records.only(model.learns), config, group, feed and feed.records(phase))
+    own = feed.records(phase) if feed else None
+    work = _work(model, records.only(model.learns), config, group, own)
     if not work.steps:
         raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
     state = Progress(phase)
