@@ -36,18 +36,20 @@ def read(name: str) -> tuple[Settings, dict[str, list[Any]]]:
     return build(Settings, found | {"training": training}, where=name), space
 
 
-def beibei() -> Interactions:
-    """Beibei from NMTR_DATA, prepared once."""
-    out = WORK / "data"
+def prepared(name: str) -> Interactions:
+    """A real log from NMTR_DATA, by the name of its folder, prepared once."""
+    out = WORK.parent / name / "data"
     if not out.exists():
-        source = (
-            Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / "beibei"
-        )
+        source = Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / name
         options = ReadOptions(behaviors=BEHAVIORS)
         log = read_events([source / "events.parquet"], options)
         held = source / "test.parquet"
         prepare(log, behaviors=BEHAVIORS, holdout=held, options=options).save(out)
     return load(out)
+
+
+def beibei() -> Interactions:
+    return prepared("beibei")
 
 
 def log_read(command: str, why: str) -> None:

@@ -146,7 +146,12 @@ def test_the_evaluation_of_the_selection_is_json_too(says: Says, made: Path) -> 
         (["train", "DATA", "--out", "RUN"], "name another folder"),
         (["train", "DATA", "--out", "DATA"], "name another folder"),
         (["train", "DATA", "--out", "NEW", "--model", "nmtr-gfm"], "nmtr-gmf"),
-        (["train", "DATA", "--out", "NEW", "-s", "embeding=4"], "did you mean 'embedding'"),
+        (
+            ["train", "DATA", "--out", "NEW", "--model", "gmf", "-s", "embeding=4"],
+            "did you mean 'embedding'",
+        ),
+        (["train", "DATA", "--out", "NEW", "-s", "embedding=4"], "name a --model for options"),
+        (["train", "DATA", "--out", "NEW", "--budget", "ten"], "as 90s, 10m or 1h, got 'ten'"),
         (["train", "DATA", "--out", "NEW", "-s", "epochs=many"], "epochs"),
         (["train", "DATA", "--out", "NEW", "-s", "epochs"], "NAME=VALUE"),
         (["train", "DATA", "--out", "NEW", "-s", "select=auc@10"], "ndcg"),

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from nmtr.cli import application
+from nmtr.cli.refresh import refresh
 from nmtr.serving.http.app import ROUTERS
 from nmtr.serving.http.options import Options, read_options
-from nmtr.serving.http.runtime import KEY, STORE
 from nmtr.serving.http.tokens import VARIABLE, read_tokens
+from nmtr.serving.store.opening import KEY, STORE
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 pytestmark = pytest.mark.skipif(not DEPLOY.is_dir(), reason="a source distribution has none")
@@ -89,10 +90,31 @@ def test_the_containerfile_ends_as_a_user_without_rights_from_two_stages() -> No
     assert "/readyz" in program
 
 
+def test_the_nightly_job_is_unprivileged_and_asks_for_what_the_command_takes() -> None:
+    job = yaml.safe_load((DEPLOY / "kubernetes-refresh.yaml").read_text())["spec"]
+    pod = job["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    mounted = {each["name"] for each in container["volumeMounts"]}
+    assert mounted == {each["name"] for each in pod["volumes"]}
+    assert {STORE, KEY} <= {each["name"] for each in container["env"]}
+    unit = (DEPLOY / "nmtr-refresh.service").read_text()
+    line = re.search(r"^ExecStart=/opt/nmtr/bin/nmtr (.*)$", unit, re.MULTILINE)
+    assert line
+    for words in ([*container["command"], *container["args"]][1:], line[1].split()):
+        command, bound, _ = application(words).parse_args(words, print_error=False)
+        assert command is refresh
+        assert bound.arguments["behaviors"] == "view,cart,buy"
+    assert "OnCalendar=" in (DEPLOY / "nmtr-refresh.timer").read_text()
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
-def test_systemd_understands_the_unit_and_finds_it_well_locked(tmp_path: Path) -> None:
-    unit = tmp_path / "nmtr.service"
-    text = (DEPLOY / "nmtr.service").read_text()
+@pytest.mark.parametrize("name", ["nmtr.service", "nmtr-refresh.service"])
+def test_systemd_understands_the_unit_and_finds_it_well_locked(name: str, tmp_path: Path) -> None:
+    unit = tmp_path / name
+    text = (DEPLOY / name).read_text()
     unit.write_text(text.replace("/opt/nmtr/bin/nmtr", shutil.which("true") or "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True

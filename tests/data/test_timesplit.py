@@ -125,10 +125,9 @@ def test_time_trains_before_the_cut_and_asks_for_what_came_after(
 ) -> None:
     data = data_of(events, holdout, repurchase=repurchase)
     cut, end = data.holdout["cut"], 10**9
-    if fold == "validation":  # the share of purchases before it is the one that test's cut leaves
-        times = sorted(each.time for each in events if each.behavior == "buy")
-        before = sum(time < cut for time in times)
-        cut, end = times[min(before * before // len(times), before - 1)], cut
+    if fold == "validation":  # a tenth of the purchases before test's cut come after its own
+        times = sorted(each.time for each in events if each.behavior == "buy" and each.time < cut)
+        cut, end = times[min(len(times) * 9 // 10, len(times) - 1)], cut
     kept = standing((each for each in events if each.time < end), "buy")
     owned = standing((each for each in events if each.time < cut), "buy")
     bought = first_purchases(each for each in events if cut <= each.time < end)

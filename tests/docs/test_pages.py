@@ -1,9 +1,9 @@
 """Every block of code in the README and the docs runs as it stands, page by page.
 
 A page's `sh` and `python` blocks run in order in one folder, which holds what the pages take for
-granted: a log, events.csv; that log prepared, `data`, and a run on it, `run`, unless the page makes
-them; and the shop that `make demo` leaves. A block with title="PATH" is a file, written there. What
-cannot run here says why, on the line before it:
+granted: a log, events.csv, and its catalogue, items.csv; that log prepared, `data`, and a run on
+it, `run`, unless the page makes them; and the shop that `make demo` leaves. A block with
+title="PATH" is a file, written there. What cannot run here says why, on the line before it:
 
     <!-- not run: downloads 300 MB -->
 """
@@ -32,7 +32,7 @@ from nmtr.training.settings import Settings
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<why>.+) -->\n)?"
+    r"^(?:<!-- not run: (?P<why>[^\n]+) -->\n)?"
     r"```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -103,6 +103,8 @@ def desk(
     folder = tmp_path_factory.mktemp("desk")
     shutil.copytree(shop, folder / "demo" / "shop")
     pl.read_parquet(shop / "events-*.parquet").write_csv(folder / "events.csv")
+    names = pl.DataFrame({"item_id": timed.items.ids}).with_columns(name=pl.col("item_id"))
+    names.write_csv(folder / "items.csv")
     shutil.copytree(timed.path or "", folder / "data")
     execute(load(folder / "data"), small(), folder / "run")
     return folder
@@ -113,6 +115,7 @@ def folder(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's own folder, the current one; models that it writes are found there."""
     path = Path(shutil.copytree(desk, tmp_path / "page"))
     monkeypatch.chdir(path)
+    monkeypatch.setattr(os, "nice", lambda _: 0)  # what a refresh makes of this process would stay
     places = [*nmtr.models.__path__, str(path / "src" / "nmtr" / "models")]
     monkeypatch.setattr(nmtr.models, "__path__", places)
     return path

@@ -115,7 +115,7 @@ def test_the_command_under_torchrun_trains_as_one_process_does(
     timed: Interactions, small: Callable[..., Settings], tmp_path: Path
 ) -> None:
     assert timed.path
-    options = ["-s", "embedding=8", "-s", "epochs=3", "-s", "threads=1"]
+    options = ["--model", "nmtr-gmf", "-s", "embedding=8", "-s", "epochs=3", "-s", "threads=1"]
     done = torchrun("-m", "nmtr", "train", timed.path, "--out", tmp_path / "two", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Run in") == 1

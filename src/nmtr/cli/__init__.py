@@ -31,6 +31,7 @@ COMMANDS = {
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
     "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
     "serve": ("nmtr.cli.serve:serve", "recommendations and events over HTTP"),
+    "refresh": ("nmtr.cli.refresh:refresh", "retrain what is served, judge it, exchange it"),
 }
 
 

@@ -47,8 +47,8 @@ def bundle(
         return
     if not (run and out):
         raise UsageError("say what to bundle, and where to: nmtr bundle RUN --out model.nmtr")
+    from nmtr.data.catalogue import read_catalogue
     from nmtr.serving.bundling import write_bundle
-    from nmtr.serving.catalogue import read_catalogue
     from nmtr.training.run import open_run
 
     opened, catalogue, note = open_run(run, data=data), None, "no catalogue"

@@ -67,8 +67,12 @@ def prepare(
     malformed: Literal["error", "drop"] = "error",
     cap: int | None = None,
     time_unit: Literal["s", "ms", "us", "iso"] | None = None,
+    query: str | None = None,
+    table: str | None = None,
     repurchase: bool = False,
     seed: int = 0,
+    items: Path | None = None,
+    users: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> None:
@@ -78,6 +82,8 @@ def prepare(
     ----------
     sources
         files, folders or globs: CSV, TSV, JSON lines, Parquet, RecBole's .inter; .gz and .zst too.
+        URLs: s3://bucket/log/*.parquet, gs://, az://, hdfs://, ...; delta:PLACE, iceberg:PLACE;
+        databases: postgresql://, sqlite:///, ... env:NAME takes the URL from the environment.
         buy=FILE says that all rows of a file are of one behaviour.
     behaviors
         ordered, the target last: view,cart,buy; or `auto` to have an order proposed.
@@ -109,16 +115,25 @@ def prepare(
         drop users with more events than this (bots).
     time_unit
         the unit of the times, if it is not to be guessed.
+    query
+        what to read from a database: "SELECT user_id, item_id, behavior, ts FROM events".
+    table
+        the table or view of a database to read.
     repurchase
         an item that was bought may be recommended again.
     seed
         of the random hold-out.
+    items
+        attributes of items, .csv or .parquet: item_id and any columns, for nmtr-features.
+    users
+        attributes of users: user_id and any columns.
     force
         replace a prepared data set.
     json
         print the manifest as JSON.
     """
     from nmtr.data.events import ReadOptions, read_events
+    from nmtr.data.features import with_attributes
     from nmtr.data.prepare import prepare as build
 
     named = None if behaviors == "auto" else words(behaviors)
@@ -126,6 +141,7 @@ def prepare(
         user=user, item=item, behavior=behavior, time=time, columns=words(columns) or None,
         delimiter=delimiter, rename=mapping(map), undo=mapping(undo), behaviors=named,
         unknown=unknown, malformed=malformed, cap=cap, time_unit=time_unit,
+        query=query, table=table,
     )  # fmt: skip
     if not force and out.exists():
         from nmtr.errors import UsageError
@@ -139,12 +155,13 @@ def prepare(
     data = build(
         log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options
     )
+    data, notes = with_attributes(data, items=items, users=users)
     data.save(out, force=force)
     if json:
         emit_json(data.manifest)
         return
     dropped = log.report.dropped
-    for note in log.report.notes:
+    for note in (*log.report.notes, *notes):
         say(f"note: {note}")
     say(
         f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"

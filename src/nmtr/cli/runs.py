@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import nullcontext
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from nmtr.cli.engine import Engine, ray_workers
+from nmtr.cli.engine import Engine, check_named, ray_workers, say_next, train_on_ray
 from nmtr.cli.show import bar, console, emit_json, say, training_bar
 
 if TYPE_CHECKING:
+    from nmtr.training.choice import Choice
     from nmtr.training.run import Run, Settings
 
 
@@ -25,13 +29,16 @@ def train(
     preset: str | None = None,
     config: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
+    budget: str = "10m",
     engine: Engine = "here",
     workers: int | None = None,
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
-    A run that was killed goes on where it stopped when the same command is given again. Under
-    torchrun, `torchrun --nproc-per-node 2 -m nmtr train ...`, the processes train one model.
+    Without --model, --preset or --config validation chooses the model too, among a few with their
+    usual settings, within the budget. A run that was killed goes on where it stopped when the same
+    command is given again. Under torchrun, `torchrun --nproc-per-node 2 -m nmtr train ...`, the
+    processes train one model.
 
     Parameters
     ----------
@@ -40,7 +47,8 @@ def train(
     out
         folder of the run.
     model
-        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level); of the target alone: bpr,
+        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level), nmtr-funnel (past the paper);
+        of the target alone: bpr,
         gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory:
         popularity, replay;
         linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
@@ -52,6 +60,9 @@ def train(
         a TOML file of settings, as in a run's config.toml.
     set
         one option, NAME=VALUE, of the model or of training; may be repeated.
+    budget
+        how long models are compared where none is named: 90s, 10m, 1h. The first few are always
+        tried, and the training that follows takes its own time.
     engine
         ray: train by the workers of a Ray cluster; needs pip install 'nmtr[ray]'.
     workers
@@ -59,36 +70,79 @@ def train(
     """
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
+    from nmtr.files import write_text
     from nmtr.options import parse_assignments
     from nmtr.training.distributed import joined
     from nmtr.training.run import execute
     from nmtr.training.settings import override
 
+    minutes = parse_minutes(budget)
     settings, place = find_settings(preset, config)
-    settings = override(settings, parse_assignments(set or []), model=model, protocol=protocol)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
+    changes, choice, named = parse_assignments(set or []), None, bool(model or preset or config)
+    if named:
+        settings = override(settings, changes, model=model, protocol=protocol)
     if count := ray_workers(engine, workers):
-        from nmtr.training import ray_engine
-
-        epochs = ray_engine.train(data, settings, out, workers=count)
-        say(f"{settings.model}: fitted for {epochs} epoch(s) by {count} worker(s) of Ray")
-        _say_next(out)
+        check_named(named)
+        train_on_ray(data, settings, out, count)
         return
     with joined(settings.training.device) as group:
+        if group.world > 1:
+            check_named(named)
+        if not named:
+            settings, choice = _chosen(data, out, changes, protocol, minutes)
         if group.first and any(out.glob("checkpoint-*.safetensors")):
             say(f"{out} holds an unfinished run: going on from its checkpoint")
         with training_bar() if group.first else nullcontext() as report:
             run = execute(load(data), settings, out, report=report)
     if not group.first:
         return
+    if choice:
+        write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
     if run.model.trained:
         say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
-    _say_next(out)
+    say_next(out)
 
 
-def _say_next(out: Path) -> None:
-    say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
+def parse_minutes(text: str) -> float:
+    """Minutes of a length of time such as 90s, 10m or 1h; UsageError for anything else."""
+    from nmtr.errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or not float(found[1]):
+        raise UsageError(f"--budget: expected a length of time, as 90s, 10m or 1h, got '{text}'")
+    return float(found[1]) * {"s": 1 / 60, "m": 1, "h": 60}[found[2]]
+
+
+def _chosen(
+    data: Path, out: Path, changes: Mapping[str, str], protocol: str | None, minutes: float
+) -> tuple[Settings, Choice | None]:
+    """The settings of an unfinished run at `out`, or of the model that validation chooses."""
+    from nmtr.data.interactions import load
+    from nmtr.options import check_name
+    from nmtr.training.choice import Tried, choose
+    from nmtr.training.folder import CONFIG, WEIGHTS, check_free
+    from nmtr.training.settings import Settings, general_names, override, read_settings
+
+    if (out / CONFIG).exists() and not (out / WEIGHTS).exists():
+        return read_settings(out / CONFIG)[0], None
+    if not (out / CONFIG).exists():
+        check_free(out, "run")
+    for name in changes:
+        check_name(name, general_names(), where="training (name a --model for options of its own)")
+    base = override(Settings(), changes, protocol=protocol)
+
+    def tell(tried: Tried) -> None:
+        value = "nothing" if tried.value is None else f"{tried.value:.4f}"
+        said = f" ({tried.said})" if tried.said else ""
+        say(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
+
+    say(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
+    with training_bar() as report:
+        found = choose(load(data), base, minutes, report=report, tell=tell)
+    say(found.in_words())
+    return found.settings, found
 
 
 def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:

@@ -10,9 +10,9 @@ from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER
 from nmtr.data.reading.faults import OVER_CAP, UNKNOWN_BEHAVIOR, Faults
 from nmtr.data.reading.options import ReadOptions
 from nmtr.data.reading.rows import Rows, join
-from nmtr.data.reading.sources import find_sources
+from nmtr.data.reading.sources import Source, find_sources
 from nmtr.data.reading.timestamps import implausible
-from nmtr.errors import DataError
+from nmtr.errors import DataError, UsageError
 
 __all__ = ["EventLog", "ReadOptions", "ReadReport", "from_frame", "read_events"]
 
@@ -48,15 +48,18 @@ class EventLog:
 
 
 def read_events(sources: Sequence[str | Path], options: ReadOptions | None = None) -> EventLog:
-    """Read files, globs and folders as one log; never empty.
+    """Read files, globs, folders and URLs as one log; never empty.
 
     CSV and other delimited text, JSON lines (flat, or OTTO's sessions), each plain or as .gz or
-    .zst, and Parquet. Raises UsageError where a source or a named column is not there, DataError
-    where the data are not as expected.
+    .zst, and Parquet, here or behind a URL; Delta and Iceberg tables; databases, with
+    `options.query` or `options.table`. `env:NAME` is the URL in an environment variable. Raises
+    UsageError where a source or a named column is not there, DataError where the data are not as
+    expected.
     """
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     found, notes = find_sources(given)
     rows = _rows(options)
+    _check_database(found, rows.options)
     frames: list[pl.DataFrame] = []
     for source in found:
         frame = rows.read(source)
@@ -82,6 +85,21 @@ def from_frame(frame: pl.DataFrame | pl.LazyFrame, options: ReadOptions | None =
     return _log(typed, rows, sources=(FRAME,), notes=[])
 
 
+def _check_database(found: Sequence[Source], options: ReadOptions) -> None:
+    databases = [source.name for source in found if source.kind == "database"]
+    asked = options.query is not None or options.table is not None
+    if databases and not asked:
+        raise UsageError(
+            f"{databases[0]}: expected what to read from this database; "
+            "say it with --table NAME or --query 'SELECT ...'"
+        )
+    if asked and not databases:
+        raise UsageError(
+            "--query and --table are for databases, and none is among the sources: "
+            f"{', '.join(source.name for source in found[:5])}"
+        )
+
+
 def _rows(options: ReadOptions | None) -> Rows:
     options = options or ReadOptions()
     return Rows(options, Faults(options.malformed))
@@ -89,7 +107,9 @@ def _rows(options: ReadOptions | None) -> Rows:
 
 def _refuse_empty(name: str, *, alone: bool) -> None:
     if alone:
-        raise DataError(f"{name}: expected events, got a file that is empty or holds a header only")
+        raise DataError(
+            f"{name}: expected events, got none: an empty file, a header only, or no rows"
+        )
 
 
 def _same_columns(frames: list[pl.DataFrame], frame: pl.DataFrame, *, source: str) -> None:

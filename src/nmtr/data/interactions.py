@@ -8,6 +8,7 @@
     code.npy (events,) int8                   r for behaviour r, -1 - r where the event undoes it
     time.npy (events,) int64                  milliseconds since 1970 UTC, if the log has times
     holdout_user.npy, holdout_item.npy        int32, only where a file names the held-out pairs
+    user_attributes.parquet, item_attributes.parquet   a row for each, only where they were given
 
 Events stay events here; they become pairs only after the split (split.py).
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from nmtr import __version__
 from nmtr.data.records import CSR, Records, distinct
@@ -43,6 +45,7 @@ ARRAYS = (
     "holdout_user",
     "holdout_item",
 )
+ATTRIBUTES = ("user_attributes", "item_attributes")
 CHECKED_ON_LOAD = (
     256 * 2**20
 )  # bytes; above this, load() compares sizes only and verify() reads all
@@ -63,6 +66,8 @@ class Interactions:
     time: npt.NDArray[np.int64] | None = None
     holdout_user: npt.NDArray[np.int32] | None = None
     holdout_item: npt.NDArray[np.int32] | None = None
+    user_attributes: pl.DataFrame | None = None
+    item_attributes: pl.DataFrame | None = None
     path: Path | None = None
 
     @property
@@ -126,6 +131,10 @@ class Interactions:
                 array = getattr(self, name)
                 if array is not None:
                     np.save(folder / f"{name}.npy", array)
+            for name in ATTRIBUTES:
+                frame = getattr(self, name)
+                if frame is not None:
+                    frame.write_parquet(folder / f"{name}.parquet")
             files = {
                 each.name: {"bytes": each.stat().st_size, "sha256": sha256(each)}
                 for each in sorted(folder.iterdir())
@@ -147,6 +156,11 @@ class Interactions:
             if array is not None:
                 total.update(name.encode())
                 total.update(np.ascontiguousarray(array).view(np.uint8).data)
+        for name in ATTRIBUTES:
+            frame = getattr(self, name)
+            if frame is not None:
+                total.update(name.encode())
+                total.update(frame.write_csv().encode())
         return total.hexdigest()[:16]
 
 
@@ -191,8 +205,21 @@ def load(path: str | Path) -> Interactions:
         for name in ARRAYS
         if f"{name}.npy" in manifest["files"]
     }
+    frames = {
+        name: pl.read_parquet(path / f"{name}.parquet", use_statistics=False)
+        for name in ATTRIBUTES
+        if f"{name}.parquet" in manifest["files"]
+    }
     users, items = (Vocabulary.load(path / f"{name}.parquet") for name in ("users", "items"))
-    return Interactions(manifest=manifest, path=path, users=users, items=items, **arrays)
+    return Interactions(
+        manifest=manifest,
+        path=path,
+        users=users,
+        items=items,
+        user_attributes=frames.get("user_attributes"),
+        item_attributes=frames.get("item_attributes"),
+        **arrays,
+    )
 
 
 def verify(path: Path, manifest: Mapping[str, Any], *, contents: bool = True) -> None:

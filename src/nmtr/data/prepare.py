@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import polars as pl
 
 from nmtr.data.events import EventLog, ReadOptions, read_events
 from nmtr.data.interactions import Interactions
-from nmtr.data.reading.sources import of_behavior
+from nmtr.data.reading.places import scheme_of, without_secrets
+from nmtr.data.reading.sources import is_database, of_behavior
 from nmtr.data.vocabulary import Vocabulary, hash_ids
 from nmtr.errors import DataError, UsageError
 
@@ -163,9 +164,17 @@ def _holdout_rule(
             return {"rule": "last"}, None
         cut = _cut(text.removeprefix("time:"), log.frame, behaviors[-1])
         return {"rule": "time", "cut": cut}, None
-    if not Path(of_behavior(text)[1]).exists():
+    place = str(of_behavior(text)[1])
+    if is_database(scheme_of(place)):
+        raise UsageError(
+            f"--holdout {without_secrets(place)}: held-out pairs are read from files and tables, "
+            "not from a database; write them to a file"
+        )
+    if not scheme_of(place) and not Path(place).exists():
         raise UsageError(f"--holdout {text}: no such file, and none of {', '.join(RULES)}")
-    return {"rule": "file", "file": text}, _read_pairs(text, log, behaviors[-1], options)
+    shown = text.removesuffix(place) + without_secrets(place)
+    pairs = _read_pairs(text, log, behaviors[-1], options, shown=shown)
+    return {"rule": "file", "file": shown}, pairs
 
 
 def _cut(text: str, frame: pl.DataFrame, target: str) -> int:
@@ -206,15 +215,18 @@ def _of_behavior(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.filter((pl.col("behavior").cast(pl.String) == name) & ~pl.col("undo"))
 
 
-def _read_pairs(text: str, log: EventLog, target: str, options: ReadOptions) -> pl.DataFrame:
+def _read_pairs(
+    text: str, log: EventLog, target: str, options: ReadOptions, *, shown: str
+) -> pl.DataFrame:
+    options = replace(options, query=None, table=None)  # of the log, not of the held-out pairs
     held = _of_behavior(read_events([text], options).frame, target)
     if held.height == 0:
-        raise DataError(f"{text} holds no '{target}' event to hold out")
+        raise DataError(f"{shown} holds no '{target}' event to hold out")
     for column in ("user_id", "item_id"):
         ours, theirs = log.frame.schema[column], held.schema[column]
         if ours != theirs:
             raise DataError(
-                f"{column} is {ours} in the log and {theirs} in {text}; ids must be of one type"
+                f"{column} is {ours} in the log and {theirs} in {shown}; ids must be of one type"
             )
     return held.select("user_id", "item_id").unique(maintain_order=True)
 

@@ -11,6 +11,7 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Histories, Records
 
 NEVER = np.iinfo(np.int64).max
+VALIDATION = 0.9  # of the target events before the test's cut come before validation's
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,13 @@ def _last_moments(data: Interactions, first: npt.NDArray[np.bool_]) -> npt.NDArr
 
 
 def _validation_cut(data: Interactions, cut: int) -> int:
-    """The earlier cut that leaves validation the share of target events that test has of all."""
-    times = np.sort(_times(data)[data.code == len(data.behaviors) - 1])
-    before = int(np.searchsorted(times, cut))
-    return int(times[min(int(before * before / len(times)), before - 1)])
+    """The cut that leaves validation a tenth of the target events before the test's.
+
+    How many come after that one is not looked at.
+    """
+    times = _times(data)
+    known = np.sort(times[(data.code == len(data.behaviors) - 1) & (times < cut)])
+    return int(known[min(int(VALIDATION * len(known)), len(known) - 1)])
 
 
 def _times(data: Interactions) -> npt.NDArray[np.int64]:

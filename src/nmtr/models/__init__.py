@@ -20,6 +20,8 @@ NOT_MODELS = (
     "space",
     "foldin",
     "cascades",
+    "heldout",
+    "observed",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

@@ -6,12 +6,13 @@ Letters: B users of a batch (or rows of a training batch), N items, R behaviours
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nmtr.data.features import Features
 from nmtr.data.records import Histories, Records
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.levels import Levels
@@ -23,11 +24,12 @@ Folding = Callable[[Histories, Tensor, Histories], Tensor]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model is sized by."""
+    """What a model is sized by, and the attributes of users and items where there are any."""
 
     n_users: int
     n_items: int
     behaviors: tuple[str, ...]
+    features: Features = field(default=Features(), compare=False, repr=False)
 
     @property
     def n_behaviors(self) -> int:
@@ -85,14 +87,16 @@ class Model(nn.Module):
     trained by a log loss. learns: the behaviours whose records train it; its batches have a column
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
-    reads: encode makes states of histories alone, whoever's they are. divides: its loss is a mean
-    over the rows of a batch, so that several processes may each take a part of them.
+    reads: encode makes states of histories alone, whoever's they are. describes: it learns from
+    attributes, so that it has a state for users whom training did not meet. divides: its loss is a
+    mean over the rows of a batch, so that several processes may each take a part of them.
     """
 
     trained: ClassVar[bool] = False
     sweeps: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
     reads: ClassVar[bool] = False
+    describes: ClassVar[bool] = False
     divides: ClassVar[bool] = True
     levels: Levels | None = None
     warm_up: int = 0

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from nmtr.data.records import Histories, Records
 from nmtr.models.base import Folding, Model, Shape, Sweep
 from nmtr.models.foldin import LogLossFolding, Value
+from nmtr.models.kernels import Ints
 from nmtr.models.kernels.bpr import bpr_users
 from nmtr.models.kernels.threads import even_cuts, in_threads
 from nmtr.models.levels import LevelPairs, Levels
@@ -32,6 +33,8 @@ from nmtr.models.strangers import known_users, user_rows
 
 LEAST = 50_000  # pairs a thread is worth
 ONE_LEVEL = Levels((1.0,), beta=1.0)
+# Users and a number of chance, to the sum of the losses and of how many triples.
+Visit = Callable[[Ints, np.uint64], tuple[float, int]]
 
 
 @dataclass(frozen=True)
@@ -87,24 +90,36 @@ class BPR(Model):
         On one thread a seed decides it. On several, the users are split and the items' rows shared
         without locks (Hogwild, Niu et al. 2011), so that no two runs are alike to the bit.
         """
-        pairs = LevelPairs.from_records(records, self.levels or ONE_LEVEL)
-        drawn = (pairs.indptr, pairs.items, pairs.seen, pairs.keep, pairs.odds, pairs.beta)
-        how = np.float32(rate), np.float32(self.config.l2)
+        visit = self.visits(records, np.float32(rate), negatives)
         users = np.flatnonzero(known_users(records).numpy())
+        pairs = sum(each.nnz for each in records.sets)
 
         def epoch(seed: int) -> float:
             order = np.random.default_rng(seed).permutation(users)
-            p, q, bias = (each.detach().numpy() for each in (self.user, self.item, self.bias))
 
             def part(low: int, high: int) -> tuple[float, int]:
                 chance = np.random.SeedSequence((seed, low)).generate_state(1, np.uint64)[0]
-                return bpr_users(order[low:high], *drawn, negatives, p, q, bias, *how, chance)
+                return visit(order[low:high], chance)
 
-            threads = max(1, min(torch.get_num_threads(), len(pairs.items) // LEAST))
+            threads = max(1, min(torch.get_num_threads(), pairs // LEAST))
             found = in_threads(part, even_cuts(len(order), threads))
             return sum(loss for loss, _ in found) / max(1, sum(steps for _, steps in found))
 
         return epoch
+
+    def visits(self, records: Records, rate: np.float32, negatives: int) -> Visit:
+        """What trains in place on users' pairs."""
+        pairs = LevelPairs.from_records(records, self.levels or ONE_LEVEL)
+        learned = self.learned()
+        how = rate, np.float32(self.config.l2)
+        return lambda users, chance: bpr_users(
+            users, *pairs.drawn(), negatives, *learned, *how, chance
+        )
+
+    def learned(self) -> tuple[Any, Any, Any]:
+        """p (M, E), q (N, E) and the biases as arrays over the same memory."""
+        p, q, bias = (each.detach().numpy() for each in (self.user, self.item, self.bias))
+        return p, q, bias
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; who has nothing to learn from, and a stranger, gets the mean one."""

@@ -9,6 +9,7 @@ levels of which the user has items are drawn from; who has none below gets an un
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,10 @@ class LevelPairs:
             levels.beta,
             records.n_items,
         )
+
+    def drawn(self) -> tuple[Any, Any, Any, Any, Any, float]:
+        """What the kernels draw from: indptr, items, seen, keep, odds, beta."""
+        return self.indptr, self.items, self.seen, self.keep, self.odds, self.beta
 
     @property
     def n_levels(self) -> int:

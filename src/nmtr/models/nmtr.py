@@ -126,6 +126,7 @@ class NMTR(Model):
             )
         self.config: Config = config
         self.kind: str = config.cascade
+        self.row_l2 = config.l2
         self.user = nn.Parameter(
             torch.empty(shape.n_users, config.embedding).normal_(0, config.init_std)
         )
@@ -153,8 +154,8 @@ class NMTR(Model):
         """For each behaviour r, the rows of depth (B,) > r and their logits; most rows need few."""
         users, u = torch.unique(user, return_inverse=True)
         items, i = torch.unique(item, return_inverse=True)
-        p, q = self.dropout(take_rows(self.user, users)), take_rows(self.item, items)
-        bias = take_rows(self.bias, items)
+        p, q, bias = self.taken(users, items)
+        p = self.dropout(p)
         rows = torch.arange(len(user), device=user.device)
         levels: list[tuple[Tensor, Tensor]] = []
         for r, unit in enumerate(self.units):
@@ -163,6 +164,14 @@ class NMTR(Model):
             own = unit(p, q, u[rows], i[rows]) + bias[i[rows], r]
             levels.append((rows, link(levels[-1][1][stay], own, kind=self.kind) if levels else own))
         return levels
+
+    def taken(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of distinct, ascending users and items, and the items' biases."""
+        return (
+            take_rows(self.user, users),
+            take_rows(self.item, items),
+            take_rows(self.bias, items),
+        )
 
     def rate_shares(self) -> dict[str, float]:
         own = {id(weight) for each in mlps(self.units) for weight in each.parameters()}
@@ -180,17 +189,13 @@ class NMTR(Model):
     def _fused_loss(self, batch: Batch) -> Tensor:
         users = Met.of(batch.user, self.shape.n_users)
         items = Met.of(batch.item, self.shape.n_items)
-        met = torch.from_numpy(users.indices), torch.from_numpy(items.indices)
-        p, q, bias = (
-            take_rows(table, rows)
-            for table, rows in ((self.user, met[0]), (self.item, met[1]), (self.bias, met[1]))
-        )
+        p, q, bias = self.taken(torch.from_numpy(users.indices), torch.from_numpy(items.indices))
         towers = [unit.tower for unit in mlps(self.units)]
         widths = self.config.layers if towers else ()
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
             p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q),
             upper_weights(mlps(self.units), p), users, items, batch.target, batch.weight,
-            self.lambdas, widths, self.kind, self.config.l2,
+            self.lambdas, widths, self.kind, self.row_l2,
         )  # fmt: skip
         return loss + self._mlp_norm()
 
@@ -203,8 +208,8 @@ class NMTR(Model):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
             loss = loss + self.lambdas[r] * level / max(len(batch), 1)
         loss = loss + self._mlp_norm()
-        if self.config.l2:
-            loss = loss + self.config.l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
+        if self.row_l2:
+            loss = loss + self.row_l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
         return loss
 
     def _mlp_norm(self) -> Tensor | float:
@@ -216,15 +221,11 @@ class NMTR(Model):
 
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
-        total = self.user.new_zeros(())
-        for table, index in (
-            (self.user, batch.user),
-            (self.item, batch.item),
-            (self.bias, batch.item),
-        ):
-            rows, times = torch.unique(index, return_counts=True)
-            total = total + (take_rows(table, rows).square().sum(1) * times).sum()
-        return total
+        users, of_users = torch.unique(batch.user, return_counts=True)
+        items, of_items = torch.unique(batch.item, return_counts=True)
+        p, q, bias = (each.square().sum(1) for each in self.taken(users, items))
+        found: Tensor = (p * of_users).sum() + ((q + bias) * of_items).sum()
+        return found
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; a stranger gets the mean one."""
@@ -291,10 +292,6 @@ class NMTR(Model):
             own = unit.block(state, q) + bias[:, r]
             levels.append(link(levels[-1], own, kind=self.kind) if levels else own)
         return levels
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [each.detach().contiguous().numpy() for each in tensors]
 
 
 MODEL = NMTR

@@ -86,6 +86,17 @@ class Bundle:
         found: npt.NDArray[np.bool_] = self.archive.array("trained.npy")
         return found
 
+    def trained_records(self) -> Records | None:
+        """The records that the model was trained on, where the bundle tells them from others."""
+        if "held_0.npy" not in self.archive:
+            return None
+        sets = []
+        for r, each in enumerate(self.data.sets):
+            seen = np.flatnonzero(~self.archive.array(f"held_{r}.npy"))
+            keys = each.keys()[seen]
+            sets.append(CSR.from_keys(keys, each.n_rows, each.n_columns))
+        return Records(self.data.behaviors, tuple(sets))
+
     def counts(self) -> npt.NDArray[np.int64]:
         """(R, N) users with a record of each item, per behaviour."""
         found: npt.NDArray[np.int64] = self.archive.array("counts.npy")

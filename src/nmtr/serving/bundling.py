@@ -19,7 +19,8 @@ import torch
 
 from nmtr import __version__
 from nmtr.data.audit import audit
-from nmtr.data.records import CSR
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import CSR, Records
 from nmtr.errors import UsageError
 from nmtr.files import replace_file
 from nmtr.serving.archive import Part, write_archive
@@ -27,14 +28,23 @@ from nmtr.serving.bundle import FORMAT, SCHEMA
 from nmtr.training.folder import WEIGHTS, Run
 from nmtr.training.weights import write_tensors
 
+DAY = 86_400_000  # milliseconds
+RECENT = 28.0  # days
+
 
 def write_bundle(
-    run: Run, out: Path, *, catalogue: pl.DataFrame | None = None, now: datetime | None = None
+    run: Run,
+    out: Path,
+    *,
+    catalogue: pl.DataFrame | None = None,
+    trained: Records | None = None,
+    now: datetime | None = None,
 ) -> str:
     """Bundle a run into the file `out`, whole or not at all; returns the bundle's fingerprint.
 
-    catalogue: N rows of attributes (catalogue.read_catalogue). Raises UsageError where `out` is a
-    folder.
+    catalogue: N rows of attributes (catalogue.read_catalogue). trained: the records that training
+    saw, where the others are to be folded in when the bundle is served. Raises UsageError where
+    `out` is a folder.
     """
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name a file for the bundle, such as model.nmtr")
@@ -44,6 +54,8 @@ def write_bundle(
             about = {"epochs": run.epochs, "version": __version__}
             write_tensors(weights, run.model.state_dict(), about)
         parts = _parts(run, weights, catalogue)
+        if trained:
+            parts |= _held(run.data.records(), trained)
         about = _about(run, now or datetime.now(UTC))
         with replace_file(out) as temporary:
             write_archive(temporary, parts, about)
@@ -81,6 +93,29 @@ def _about(run: Run, now: datetime) -> dict[str, Any]:
         "users": data.n_users,
         "items": data.n_items,
         "last_event": int(np.max(data.time)) if data.time is not None else None,
+        "trained_before": data.holdout["cut"] if data.holdout["rule"] == "time" else None,
+        "events_per_day": _rates(data),
+    }
+
+
+def _rates(data: Interactions) -> dict[str, float] | None:
+    """Events a day of each behaviour, in the last four weeks of the log."""
+    if data.time is None:
+        return None
+    time, code = np.asarray(data.time), np.asarray(data.code)
+    last = int(time.max())
+    days = min(RECENT, max(1.0, (last - int(time.min())) / DAY))
+    counts = np.bincount(
+        code[(code >= 0) & (time > last - days * DAY)], minlength=len(data.behaviors)
+    )
+    return {name: float(n / days) for name, n in zip(data.behaviors, counts, strict=True)}
+
+
+def _held(records: Records, trained: Records) -> dict[str, Part]:
+    """Of each behaviour's records, which training did not see."""
+    return {
+        f"held_{r}.npy": ~known.contains(each.row_of_each(), each.indices)
+        for r, (each, known) in enumerate(zip(records.sets, trained.sets, strict=True))
     }
 
 

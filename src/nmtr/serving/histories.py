@@ -22,8 +22,8 @@ class Current:
     """One user's records now.
 
     index: in the bundle, -1 for who is not there; items: per behaviour, ascending; changed: whether
-    events came after the bundle; unknown: events whose items the bundle does not know; bought: the
-    times of target events after the bundle, by item.
+    they are other than training knew; unknown: events whose items the bundle does not know; bought:
+    the times of target events after the bundle, by item.
     """
 
     index: int
@@ -48,7 +48,8 @@ class Current:
 class Ledger:
     """Looks up what users have done.
 
-    target_time: (target pairs,) ms of each target record's last event, or None.
+    target_time: (target pairs,) ms of each target record's last event, or None. trained: the
+    records that training saw; None where all of them count as known to it.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Ledger:
         users: Lookup,
         items: Lookup,
         target_time: npt.NDArray[np.int64] | None = None,
+        trained: Records | None = None,
     ) -> None:
         self.records, self.users, self.items = records, users, items
+        self.trained = trained
         self.target_time = target_time
         self._places = {name: r for r, name in enumerate(records.behaviors)}
         self._none = (np.zeros(0, np.int32),) * len(records.sets)
@@ -70,7 +73,11 @@ class Ledger:
 
     def at(self, index: int) -> Current:
         """What the bundle knows of a user by index, -1 for a stranger."""
-        return Current(index, self.before(index), False, 0, {})
+        before = self.before(index)
+        if self.trained is None or index < 0:
+            return Current(index, before, False, 0, {})
+        items = _rows(self.records, index)
+        return Current(index, items, any(map(_differ, items, before)), 0, {})
 
     def _after(self, user: Current, events: Sequence[Event]) -> Current:
         rows = user.items
@@ -88,7 +95,7 @@ class Ledger:
                 if r == len(sets) - 1:
                     bought[item] = event.timestamp
         found = tuple(np.array(sorted(each), np.int32) for each in sets)
-        changed = any(map(_differ, found, rows))
+        changed = any(map(_differ, found, self.before(user.index)))
         return Current(user.index, found, changed, unknown, bought)
 
     def _place(self, behavior: str) -> int:
@@ -99,10 +106,8 @@ class Ledger:
         return self._places[behavior]
 
     def before(self, index: int) -> tuple[Items, ...]:
-        """A user's records in the bundle."""
-        if index < 0:
-            return self._none
-        return tuple(np.asarray(each.row(index)) for each in self.records.sets)
+        """What training knew of a user."""
+        return self._none if index < 0 else _rows(self.trained or self.records, index)
 
     def last_bought(self, user: Current, now: int) -> npt.NDArray[np.int64]:
         """When each of the user's target items was last bought; where that is not known, now."""
@@ -118,6 +123,10 @@ class Ledger:
         for item, time in user.bought.items():
             found[bought == item] = now if time is None else time
         return found
+
+
+def _rows(records: Records, index: int) -> tuple[Items, ...]:
+    return tuple(np.asarray(each.row(index)) for each in records.sets)
 
 
 def _differ(one: Items, other: Items) -> bool:

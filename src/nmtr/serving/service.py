@@ -18,7 +18,7 @@ import polars as pl
 import torch
 
 from nmtr.data.interactions import Interactions
-from nmtr.data.records import Histories
+from nmtr.data.records import Histories, Records
 from nmtr.errors import UnknownError
 from nmtr.evaluation.calibration import Calibration
 from nmtr.models.base import Model
@@ -68,7 +68,8 @@ class Service:
 
     Every record of the log counts: an item that the user has bought, test or not, does not come
     back but by the rules. Ties go in the order of a seeded hash of the item's id. trained_users:
-    (M,) which users the model was trained on, if not all; the others are folded in.
+    (M,) which users the model was trained on, if not all; the others are folded in. trained: the
+    records that it was trained on, where the others are to be folded in.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Service:
         target_time: npt.NDArray[np.int64] | None = None,
         counts: npt.NDArray[np.int64] | None = None,
         lookups: tuple[Lookup, Lookup] | None = None,
+        trained: Records | None = None,
         negatives: tuple[int, ...] = (4,),
         name: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -91,7 +93,7 @@ class Service:
         users, items = lookups or (
             Lookup(data.users, data.user_hash), Lookup(data.items, data.item_hash)
         )  # fmt: skip
-        self.ledger = Ledger(records, users, items, target_time)
+        self.ledger = Ledger(records, users, items, target_time, trained)
         self.ranker = Ranker(model, data.item_hash)
         sold = records.target.column_counts() if counts is None else counts[-1]
         self.filters = Filters(items, catalogue, sold)
@@ -102,13 +104,15 @@ class Service:
     @classmethod
     def of(cls, source: Run | Bundle) -> Service:
         """Serve a run's model, or a bundle."""
-        trained = source.trained_users() if source.model.trained else None
+        by_records = source.model.trained and not source.model.describes
+        trained = source.trained_users() if by_records else None
         how: dict[str, Any] = {"trained_users": trained}
         how["negatives"] = source.settings.training.negatives
         how["name"] = lambda: fingerprint(source) if isinstance(source, Run) else source.fingerprint
         if isinstance(source, Bundle):
             how |= {"catalogue": source.catalogue, "target_time": source.target_time}
             how |= {"counts": source.counts(), "lookups": source.lookups()}
+            how["trained"] = source.trained_records()
         return cls(source.model, source.data, source.calibration, **how)
 
     @cached_property

@@ -35,6 +35,7 @@ from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
 from nmtr.training.shards import Feed
 from nmtr.training.trainer import Measure, Report, train
+from nmtr.training.warm import Learned
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
 
@@ -45,16 +46,20 @@ def execute(
     path: Path | None = None,
     *,
     report: Report | None = None,
+    learned: Learned | None = None,
     feed: Feed | None = None,
     checkpoint_seconds: float = 10.0,
 ) -> Run:
     """Train by the settings; with a path, keep the run there or go on with a killed one.
 
-    In a process group every process calls this, and the first alone writes. Raises UsageError,
-    before a file is written, where the settings do not fit each other or the data.
+    In a process group every process calls this, and the first alone writes. learned: what every
+    phase starts from, in place of a new model; its calibration is kept, since the cells that would
+    be held out for another have been learned from. feed, checkpoint_seconds: of each phase, as
+    `train` has them. Raises UsageError, before a file is written, where the settings do not fit
+    each other or the data.
     """
     path = path if Group.current().first else None
-    phases = _Phases(data, settings, path, report, feed, checkpoint_seconds)
+    phases = _Phases(data, settings, path, report, learned, feed, checkpoint_seconds)
     settings = phases.settings
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
@@ -62,8 +67,8 @@ def execute(
     if path:
         folder.begin(path, data, settings)
     epochs = phases.epochs()
-    found = None
-    if phases.calibrates:
+    found = learned.calibration if learned else None
+    if phases.calibrates and not found:
         reduced = calibration.without_held(data, fitted)
         held_out = phases.fit("calibration", reduced, epochs)
         found = calibration.fit(held_out, data, fitted, reduced)
@@ -95,16 +100,11 @@ class _Phases:
     """The trainings of one run: each a new model from the same seed."""
 
     def __init__(
-        self,
-        data: Interactions,
-        settings: Settings,
-        path: Path | None,
-        report: Report | None,
-        feed: Feed | None,
-        checkpoint_seconds: float,
-    ) -> None:
+        self, data: Interactions, settings: Settings, path: Path | None, report: Report | None,
+        learned: Learned | None, feed: Feed | None, checkpoint_seconds: float,
+    ) -> None:  # fmt: skip
         self.data, self.settings, self.path, self.report = data, settings, path, report
-        self.feed, self.checkpoint_seconds = feed, checkpoint_seconds
+        self.learned, self.feed, self.checkpoint_seconds = learned, feed, checkpoint_seconds
         model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
@@ -134,6 +134,8 @@ class _Phases:
         self, phase: str, records: Records, epochs: int, measure: Measure | None
     ) -> tuple[Model, Progress]:
         model = new_model(self.data, self.settings)
+        if self.learned and model.trained:
+            self.learned.give(model, self.data)
         progress = Progress(phase)
         if not model.trained:
             model.learn(records)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from nmtr.data.features import features_of
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import Histories, Records
 from nmtr.data.split import Evaluation, Split, split
@@ -50,7 +51,8 @@ class Selection:
 def new_model(data: Interactions | Shape, settings: Settings) -> Model:
     """An untrained model of this shape, the same whenever it is made."""
     torch.manual_seed(settings.training.seed)
-    return make(settings.model, settings.options, Shape(data.n_users, data.n_items, data.behaviors))
+    shape = Shape(data.n_users, data.n_items, data.behaviors, features_of(data))
+    return make(settings.model, settings.options, shape)
 
 
 def sample_users(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:

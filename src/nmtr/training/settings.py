@@ -42,6 +42,11 @@ class Settings:
             )
 
 
+def general_names() -> list[str]:
+    """What may be set whatever the model."""
+    return [*(each.name for each in fields(Training)), "validation_users"]
+
+
 def override(
     settings: Settings,
     changes: Mapping[str, Any],
@@ -80,6 +85,11 @@ def resolve(data: Interactions, settings: Settings, model: Model) -> Settings:
     model: one made by these settings.
     """
     training = settings.training
+    if model.describes and data.user_attributes is None and data.item_attributes is None:
+        raise UsageError(
+            f"model {settings.model} learns from attributes, and the data set has none; prepare it "
+            "with --items FILE or --users FILE, or take a model without them"
+        )
     if training.select != "none":
         training = replace(training, select=parse(training.select))
     if model.trained:

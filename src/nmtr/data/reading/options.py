@@ -20,7 +20,8 @@ class ReadOptions:
     -> the value (after rename) that takes it back. behaviors: the ones to keep, target last; None
     keeps all. unknown: 'error' or 'drop', for values not in `behaviors`. malformed: 'error' or
     'drop', for rows that cannot be read. cap: users with more events are dropped. time_unit: 's',
-    'ms', 'us', 'ns' or 'iso'; None guesses.
+    'ms', 'us', 'ns' or 'iso'; None guesses. query, table: what to read from a database: SQL, or the
+    name of a table or view.
 
     Raises UsageError when the options contradict each other.
     """
@@ -38,6 +39,8 @@ class ReadOptions:
     malformed: str = "error"
     cap: int | None = None
     time_unit: str | None = None
+    query: str | None = None
+    table: str | None = None
 
     def __post_init__(self) -> None:
         for flag in ("unknown", "malformed"):
@@ -46,6 +49,8 @@ class ReadOptions:
                 raise UsageError(f"--{flag} expects 'error' or 'drop', got {came!r}")
         if self.time_unit is not None and self.time_unit not in UNITS:
             raise UsageError(f"--time-unit expects one of {list(UNITS)}, got {self.time_unit!r}")
+        if self.query is not None and self.table is not None:
+            raise UsageError("--query and --table both say what to read; give one of them")
         if self.cap is not None and self.cap < 1:
             raise UsageError(f"--cap expects at least 1 event per user, got {self.cap}")
         if self.delimiter is not None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER, find_roles
+from nmtr.data.reading.columns import BEHAVIOR, ITEM, TIME, USER
+from nmtr.data.reading.database import read_database
 from nmtr.data.reading.delimited import read_delimited
 from nmtr.data.reading.faults import (
     MISSING_BEHAVIOR,
@@ -20,8 +21,8 @@ from nmtr.data.reading.identifiers import join_ids, tidy_behaviors, tidy_ids
 from nmtr.data.reading.jsonlines import read_jsonlines
 from nmtr.data.reading.options import ReadOptions
 from nmtr.data.reading.sources import Source
+from nmtr.data.reading.tables import frame_blocks, read_table
 from nmtr.data.reading.timestamps import Clock
-from nmtr.errors import DataError
 
 _REASONS = {
     USER: (MISSING_USER, "a user id"),
@@ -32,8 +33,15 @@ _REASONS = {
 
 _PLACES = 100
 Reader = Callable[..., Iterator[Block]]  # (source, options, *, faults)
-TYPED = ("json", "parquet")  # kinds whose values have types; of others all is text
-READERS: dict[str, Reader] = {"delimited": read_delimited, "json": read_jsonlines}
+TYPED = ("json", "parquet", "delta", "iceberg", "database")  # of other kinds all is text
+READERS: dict[str, Reader] = {
+    "delimited": read_delimited,
+    "json": read_jsonlines,
+    "parquet": read_table,
+    "delta": read_table,
+    "iceberg": read_table,
+    "database": read_database,
+}
 
 
 @dataclass
@@ -50,12 +58,9 @@ class Rows:
     time_notes: dict[str, list[str]] = field(default_factory=dict)
 
     def read(self, source: Source) -> pl.DataFrame | None:
-        """The rows of one file, typed; None where it holds no row at all."""
+        """The rows of one source, typed; None where it holds no row at all."""
         before = self.faults.rows_read
-        if source.kind == "parquet":
-            blocks = self._parquet(source)
-        else:
-            blocks = READERS[source.kind](source, self.options, faults=self.faults)
+        blocks = READERS[source.kind](source, self.options, faults=self.faults)
         if source.behavior:
             blocks = _of_one(blocks, source.behavior)
         text = source.kind not in TYPED
@@ -72,18 +77,9 @@ class Rows:
             for note, files in self.time_notes.items()
         ]
 
-    def frame(self, frame: pl.LazyFrame, *, source: str, of_one: bool = False) -> Iterator[Block]:
-        """A Polars frame as one block of rows; row numbers count from 0."""
-        try:
-            names = frame.collect_schema().names()
-            roles = find_roles(names, self.options, source=source, of_one=of_one)
-            rows = frame.select(pl.col(own).alias(name) for name, own in roles.items()).collect()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise DataError(
-                f"{source}: expected a readable table of events, got an error: {error}"
-            ) from error
-        self.faults.rows_read += rows.height
-        yield Block(rows, source, unit="row")
+    def frame(self, frame: pl.LazyFrame, *, source: str) -> Iterator[Block]:
+        """A Polars frame as blocks of rows; row numbers count from 0."""
+        return frame_blocks(frame, self.options, faults=self.faults, source=source)
 
     def gather(self, blocks: Iterator[Block], *, source: str, text: bool) -> pl.DataFrame | None:
         """All blocks of one source as one typed frame; None where there is no block."""
@@ -94,11 +90,6 @@ class Rows:
         # A block without rows has no say in the type of a column.
         frame = join([part for part in parts if part.height] or parts[:1])
         return self._timed(frame, clock) if TIME in frame.columns else frame
-
-    def _parquet(self, source: Source) -> Iterator[Block]:
-        # Without a glob: a file named `log[1].parquet` is that file.
-        frame = pl.scan_parquet(source.path, glob=False)
-        yield from self.frame(frame, source=source.name, of_one=bool(source.behavior))
 
     def _typed(self, block: Block, clock: Clock, *, text: bool) -> pl.DataFrame:
         raw = block.frame

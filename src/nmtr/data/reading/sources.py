@@ -1,4 +1,4 @@
-"""The files of a log: paths, globs and folders; their kind; their bytes, in blocks of lines."""
+"""What a log is read from: files, tables and databases, here or behind URLs; files as blocks."""
 
 import gzip
 import zlib
@@ -11,6 +11,15 @@ from typing import IO
 
 import numpy as np
 
+from nmtr.data.reading import remote
+from nmtr.data.reading.places import (
+    OBJECT_STORES,
+    TABLES,
+    Place,
+    from_environment,
+    scheme_of,
+    without_secrets,
+)
 from nmtr.errors import DataError, UsageError
 
 BLOCK = 16 * 2**20
@@ -26,12 +35,13 @@ _MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 @dataclass(frozen=True)
 class Source:
-    """One file; `kind` a value of KINDS, `packing` '', '.gz' or '.zst'.
+    """One file, table or database; `packing` '', '.gz' or '.zst'.
 
+    kind: a value of KINDS, of TABLES, or 'database'.
     behavior: that of every row, where the caller named it; else ''.
     """
 
-    path: Path
+    path: Path | remote.RemoteFile | Place
     kind: str
     packing: str
     behavior: str = ""
@@ -48,19 +58,20 @@ class Source:
 
 
 def find_sources(given: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
-    """The files behind paths, globs and folders, each once, and notes on what was passed over.
+    """What stands behind paths, globs, folders and URLs, each once; notes on what was passed over.
 
     `buy=orders.csv` says that every row of these files is a buy. Raises UsageError where nothing is
     found, or a file is to be of two behaviours.
     """
     notes: list[str] = []
-    found: dict[Path, Source] = {}
+    found: dict[object, Source] = {}
     for one in given:
         behavior, rest = of_behavior(one)
         for path in _expand(rest, notes):
-            earlier = found.get(path.resolve())
+            key = path.resolve() if isinstance(path, Path) else path
+            earlier = found.get(key)
             if earlier is None:
-                found[path.resolve()] = _source(path, behavior)
+                found[key] = _source(path, behavior)
             elif earlier.behavior == behavior:
                 notes.append(f"{path.name} was named twice and read once")
             else:
@@ -69,30 +80,40 @@ def find_sources(given: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
                 )
                 raise UsageError(f"{path.name} was named for {names}; name it once")
     if not found:
-        raise UsageError("expected at least one event file, glob or folder, got none")
+        raise UsageError("expected at least one event file, glob, folder or URL, got none")
     return list(found.values()), notes
 
 
 def of_behavior(one: str | Path) -> tuple[str, str | Path]:
     """('buy', 'orders.csv') of `buy=orders.csv`, and ('', path) of what is a path as it stands."""
+    if scheme_of(str(one)):
+        return "", one
     behavior, mark, rest = str(one).partition("=")
-    if not mark or not behavior or not rest or "/" in behavior or _is_there(one):
+    if not mark or not behavior or not rest or "/" in behavior or is_there(one):
         return "", one
     return behavior, rest
 
 
-def _is_there(one: str | Path) -> bool:
+def is_there(one: str | Path) -> bool:
+    """Whether a path or a glob matches something here."""
     try:
         return Path(one).expanduser().exists() or bool(glob(str(one), recursive=True))
     except ValueError:  # a NUL byte in the name
         return False
 
 
-def _expand(one: str | Path, notes: list[str]) -> list[Path]:
-    path = Path(one).expanduser()
+def _expand(one: str | Path, notes: list[str]) -> Sequence[Path | remote.RemoteFile | Place]:
+    text = from_environment(str(one))
+    scheme = scheme_of(text)
+    if scheme and scheme != "file":
+        return _elsewhere(text, scheme)
+    path = Path(text.removeprefix("file://")).expanduser()
     try:
         if path.is_file():
             return [path]
+        if (path / "_delta_log").is_dir():
+            notes.append(f"{path.name} is a Delta table and was read as one")
+            return [Place(f"delta:{path}")]
         if path.is_dir():
             return _folder(path, notes)
         matches = sorted(Path(match) for match in glob(str(path), recursive=True))
@@ -105,6 +126,23 @@ def _expand(one: str | Path, notes: list[str]) -> list[Path]:
             f"the current folder is {Path.cwd()}"
         )
     return files
+
+
+def is_database(scheme: str) -> bool:
+    """Whether a URL is for SQLAlchemy: no file system is known by its scheme."""
+    files = ("", "file", *OBJECT_STORES, *TABLES)
+    return scheme not in files and not remote.is_file_system(scheme)
+
+
+def _elsewhere(text: str, scheme: str) -> Sequence[remote.RemoteFile | Place]:
+    """Files that fsspec opens are listed here; tables and Parquet that Polars finds are not."""
+    if scheme in OBJECT_STORES:
+        suffix = Path(without_secrets(text)).suffix.lower()
+        if text.endswith("/") or not suffix or KINDS.get(suffix) == "parquet":
+            return [Place(text)]
+    elif scheme in TABLES or is_database(scheme):
+        return [Place(text)]
+    return remote.expand(text)
 
 
 def _folder(folder: Path, notes: list[str]) -> list[Path]:
@@ -122,14 +160,18 @@ def _folder(folder: Path, notes: list[str]) -> list[Path]:
     return events
 
 
-def _suffixes(path: Path) -> tuple[str, str]:
+def _suffixes(path: Path | remote.RemoteFile) -> tuple[str, str]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKED else ""
     last = suffixes[-1] if suffixes else ""
     return KINDS.get(last, ""), packing
 
 
-def _source(path: Path, behavior: str) -> Source:
+def _source(path: Path | remote.RemoteFile | Place, behavior: str) -> Source:
+    if isinstance(path, Place):
+        scheme = scheme_of(path.url)
+        kind = "parquet" if scheme in OBJECT_STORES else scheme if scheme in TABLES else "database"
+        return Source(path, kind, "", behavior)
     kind, packing = _suffixes(path)
     try:
         with path.open("rb") as file:
@@ -187,6 +229,8 @@ def _after_record(block: bytes) -> int:
 
 
 def _chunks(source: Source, size: int) -> Iterator[bytes]:
+    if isinstance(source.path, Place):
+        raise AssertionError(f"{source.path} is no file of lines")
     try:
         with source.path.open("rb") as file:
             if source.packing == ".zst":

@@ -26,26 +26,11 @@ def bpr_users(
     The arrays before `negatives` are those of LevelPairs; each positive gets so many of them. Moves
     p (M, E), q (N, E) and bias (N,).
     """
-    R, state = len(keep), seed
-    longest = 0
-    for user in users:
-        longest = max(longest, indptr[(user + 1) * R] - indptr[user * R])
-    positive = np.empty(longest, np.int32)
-    level = np.empty(longest, np.int32)
+    state = seed
+    positive, level = room(users, indptr, len(keep))
     loss, steps = 0.0, 0
     for user in users:
-        n = 0
-        for r in range(R):
-            for at in range(indptr[user * R + r], indptr[user * R + r + 1]):
-                if keep[r] < 1:
-                    state += STEP
-                    if share(scramble(state)) >= keep[r]:
-                        continue
-                state += STEP
-                place = below(scramble(state), n + 1)
-                positive[n], level[n] = positive[place], level[place]
-                positive[place], level[place] = items[at], r
-                n += 1
+        n, state = positives(user, indptr, items, keep, positive, level, state)
         for c in range(n * negatives):
             c %= n
             j, state = lower(user, level[c], indptr, items, seen, odds, beta, len(q), state)
@@ -53,6 +38,36 @@ def bpr_users(
                 loss += bpr_step(p[user], q, bias, positive[c], j, rate, l2)
                 steps += 1
     return loss, steps
+
+
+@numba.njit(cache=True, nogil=True)
+def room(users: Ints, indptr: Ints, R: int) -> tuple[Items, Items]:
+    """Two arrays that hold the positives of any of these users, and their levels."""
+    longest = 0
+    for user in users:
+        longest = max(longest, indptr[(user + 1) * R] - indptr[user * R])
+    return np.empty(longest, np.int32), np.empty(longest, np.int32)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def positives(
+    user: Int, indptr: Ints, items: Items, keep: Chances, positive: Items, level: Items,
+    state: np.uint64,
+) -> tuple[int, np.uint64]:  # fmt: skip
+    """How many pairs of the user an epoch meets, laid out in an order of chance; and the state."""
+    R, n = len(keep), 0
+    for r in range(R):
+        for at in range(indptr[user * R + r], indptr[user * R + r + 1]):
+            if keep[r] < 1:
+                state += STEP
+                if share(scramble(state)) >= keep[r]:
+                    continue
+            state += STEP
+            place = below(scramble(state), n + 1)
+            positive[n], level[n] = positive[place], level[place]
+            positive[place], level[place] = items[at], r
+            n += 1
+    return n, state
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy", inline="always")

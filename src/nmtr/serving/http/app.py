@@ -21,6 +21,7 @@ from nmtr.serving.http.routes import (
     events,
     items,
     operations,
+    page,
     people,
     recommendations,
     report,
@@ -30,7 +31,7 @@ from nmtr.serving.http.runtime import Runtime
 
 ROUTERS = tuple(
     each.router
-    for each in (recommendations, events, items, people, stock, report, operations, docs)
+    for each in (recommendations, events, items, people, stock, report, operations, docs, page)
 )
 BODIES = (
     asked.RecommendIn, asked.EventIn, asked.EventsIn, asked.IdentityIn, asked.StockIn,

@@ -61,6 +61,14 @@ class Arms:
                 return each
         return self.arms[-1]
 
+    def named(self, name: str) -> Arm:
+        """The arm of this name; UsageError where there is none."""
+        for each in self.arms:
+            if each.name == name:
+                return each
+        names = ", ".join(each.name for each in self.arms)
+        raise UsageError(f"arm: expected one of {names}, got {name!r}")
+
     def restock(self, items: Collection[str] | None) -> dict[str, int]:
         """Keep to the items in stock (None: all); how many of them each arm knows."""
         listed = None if items is None else sorted(items)

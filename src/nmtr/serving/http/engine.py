@@ -29,7 +29,11 @@ SHOWN = ("name", "category", "price", "image_url")  # of the catalogue, where it
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who asks for recommendations, and for what; events: given with the request."""
+    """Who asks for recommendations, and for what; events: given with the request.
+
+    arm: which is asked, by its name, instead of the one that is dealt. looking: an operator asks,
+    so nothing is drawn at random, counted, or remembered as shown.
+    """
 
     person: Person | None
     k: int
@@ -37,6 +41,8 @@ class Question:
     rules: Rules = field(default_factory=Rules)
     events: tuple[Event, ...] = ()
     attributes: bool = False
+    arm: str = ""
+    looking: bool = False
 
 
 class Ranking(NamedTuple):
@@ -47,6 +53,7 @@ class Ranking(NamedTuple):
     shown: list[list[float]]
     basis: Basis
     unknown: int
+    known: bool  # whether the person is in the bundle
 
 
 class Engine:
@@ -72,9 +79,7 @@ class Engine:
         answers: list[bytes | Exception] = [b""] * len(questions)
         groups: dict[str, list[int]] = {}
         ids = [self._name() for _ in questions]
-        chosen = [
-            self._arm(arms, each.person, name) for each, name in zip(questions, ids, strict=True)
-        ]
+        chosen = [self._arm(arms, each, name) for each, name in zip(questions, ids, strict=True)]
         for row, arm in enumerate(chosen):
             groups.setdefault(arm.name, []).append(row)
         for rows in groups.values():
@@ -90,15 +95,18 @@ class Engine:
         """The arm of who asks, and what it is to be asked; where no list is wanted."""
         person = question.person
         known = self.live.of([person] if person else [])
-        arm = self._arm(self.arms, person, self._name())
+        arm = self._arm(self.arms, question, self._name())
         return arm, self.request(question, arm, known)
 
     def _name(self) -> str:
         """A new recommendation id."""
         return f"{self.random.getrandbits(128):032x}"
 
-    def _arm(self, arms: Arms, person: Person | None, name: str) -> Arm:
-        """A person's; of a list for nobody, by its name."""
+    def _arm(self, arms: Arms, question: Question, name: str) -> Arm:
+        """The one that was named, or a person's; of a list for nobody, by its name."""
+        person = question.person
+        if question.arm:
+            return arms.named(question.arm)
         return arms.of(f"{person.kind}\0{person.id}" if person else name)
 
     def request(self, question: Question, arm: Arm, known: dict[Person, Known]) -> Request:
@@ -138,20 +146,23 @@ class Engine:
         """One answer as JSON, remembered in the store."""
         if isinstance(found, NmtrError):
             raise found
-        drawn = draw(len(found.items), question.k, self.share, self.random)
+        share = 0.0 if question.looking else self.share
+        drawn = draw(len(found.items), question.k, share, self.random)
         items = [found.items[place] for place in drawn.places]
         scores = [found.scores[place] for place in drawn.places]
-        person = question.person
-        if person and known[person].erased:
-            person = None
-        who = {f"{person.kind}_id": person.id} if person else {}
-        self.exposures.add(
-            Exposure(
-                name, items, scores, drawn.propensities, arm.model, arm.label,
-                at=time.time_ns() // 1000, **who,
-            )
-        )  # fmt: skip
-        self.metrics.recommended(arm.name, found.basis, drawn.explored)
+        if not question.looking:
+            person = question.person
+            if person and known[person].erased:
+                person = None
+            who = {f"{person.kind}_id": person.id} if person else {}
+            self.exposures.add(
+                Exposure(
+                    name, items, scores, drawn.propensities, arm.model, arm.label,
+                    at=time.time_ns() // 1000, **who,
+                )
+            )  # fmt: skip
+            whose = "nobody" if person is None else "known" if found.known else "stranger"
+            self.metrics.recommended(arm.name, found.basis, whose, drawn.explored)
         popular, names = found.basis == "popular", arm.service.behaviors
         body: dict[str, Any] = {
             "recommendation_id": name,
@@ -185,6 +196,7 @@ def _ranking(arm: Arm, found: Found, row: int, ask: Ask) -> Ranking:
     return Ranking(
         list(map(str, ids)), found.scores[row, :n].tolist(),
         found.shown[row, :, :n].T.tolist(), found.bases[row], ask.user.unknown,
+        ask.user.index >= 0,
     )  # fmt: skip
 
 

@@ -19,7 +19,11 @@ from nmtr.serving.http.tokens import Caller, Tokens
 log = logging.getLogger("nmtr.serve")
 OPEN = ("/healthz", "/readyz")  # for who asks whether the service is there
 ASKS = ("GET", "HEAD", "OPTIONS")
-READS = ("/v1/recommendations", "/v1/explain")  # with POST too
+READS = (  # with POST too
+    "/v1/recommendations", "/v1/explain", "/page/like", "/page/user", "/page/visit", "/page/reason",
+)  # fmt: skip
+SHELLS = ("/", "/visit", "/model", "/experiment", "/health")  # hold nothing that is anybody's
+STATIC = "/static/"
 SLOW = ("/v1/users/", "/v1/reload", "/v1/report/")  # may take SLOWER times as long
 SLOWER = 12
 HEADERS = {
@@ -125,7 +129,7 @@ class Envelope:
             seconds = str(math.ceil(wait))
             words = f"expected at most {self.buckets.rate:g} requests a second from one client"
             raise Problem(429, words, headers={"Retry-After": seconds})
-        if self.tokens:
+        if self.tokens and not (scope["path"] in SHELLS or scope["path"].startswith(STATIC)):
             self._authorise(scope, caller)
 
     def _authorise(self, scope: Scope, caller: Caller | None) -> None:

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from nmtr.serving.http.drift import Drift
+
 M = TypeVar("M", Counter, Histogram)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -46,10 +48,12 @@ class Metrics:
             "nmtr_batch_size", "Requests that were scored together.",
             buckets=(1, 2, 4, 8, 16, 32), registry=self.registry,
         )  # fmt: skip
+        self.drift = Drift(self.registry)
 
-    def recommended(self, arm: str, basis: str, explored: bool) -> None:
+    def recommended(self, arm: str, basis: str, who: str, explored: bool) -> None:
         """Count one list."""
         self._child(self.recommendations, arm, basis).inc()
+        self._child(self.drift.lists, arm, who).inc()
         if explored:
             self._child(self.explored, arm).inc()
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from nmtr.errors import NmtrError, UsageError
@@ -22,11 +21,11 @@ from nmtr.serving.http.live import Live
 from nmtr.serving.http.metrics import Metrics
 from nmtr.serving.http.options import Options
 from nmtr.serving.http.tokens import Tokens, read_tokens
-from nmtr.serving.store import Stock, Store
+from nmtr.serving.store import Stock
+from nmtr.serving.store.opening import open_store
 
 T = TypeVar("T")
 THREADS = 8  # that read the store, explain and report
-STORE, KEY = "NMTR_STORE", "NMTR_ERASURE_KEY"
 log = logging.getLogger("nmtr.serve")
 
 
@@ -49,7 +48,7 @@ class Runtime:
         self.sides = sides(options.bundle, options.arm)
         self.metrics = Metrics()
         arms = self._open()  # before the store: a wrong name makes no folder
-        self.store = open_store(options)
+        self.store = open_store(options.data, options.store, options.key_file)
         self._changing = threading.Lock()  # of arms and stock
         self._stock: Stock = Stock(0, None)
         try:
@@ -150,20 +149,5 @@ class Runtime:
             name = str(each.bundle.manifest["model"])
             self.metrics.model.labels(each.name, name, each.model).set(1)
             log.info("arm %s serves %s %s", each.name, name, each.model)
+        self.metrics.drift.loaded(arms)
         self.metrics.loaded.set(time.time())
-
-
-def open_store(options: Options) -> Store:
-    """The embedded store in the data folder, or the PostgreSQL that was named."""
-    url = options.store or os.environ.get(STORE, "")
-    if not url:
-        return Store(Path(options.data) / "store.db")
-    key = os.environ.get(KEY, "").encode()
-    if options.key_file:
-        try:
-            key = Path(options.key_file).read_bytes().strip()
-        except OSError as error:
-            raise UsageError(f"the key file {options.key_file} cannot be read ({error})") from error
-    if not key:
-        raise UsageError(f"a store in PostgreSQL needs an erasure key: give --key-file or {KEY}")
-    return Store(url, key=key)

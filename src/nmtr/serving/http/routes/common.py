@@ -17,6 +17,7 @@ from nmtr.serving.http.runtime import Runtime
 from nmtr.serving.store.records import check_text
 
 B = TypeVar("B", bound=BaseModel)
+MOST_FORM = 2**20  # bytes
 LARGE = 64 * 2**10  # bytes of a body, above which it is read in a thread
 
 
@@ -27,11 +28,23 @@ def runtime(request: Request) -> Runtime:
 
 def in_query(kind: type[B], request: Request) -> B:
     """The query, checked; a name that stands in it twice is refused."""
-    given = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return kind.model_validate(_fields(request.scope["query_string"], "the query"))
+
+
+async def in_form(kind: type[B], request: Request) -> B:
+    """The fields of a form, checked."""
+    found = await request.body()
+    if len(found) > MOST_FORM:
+        raise Problem(413, f"expected a form of at most {MOST_FORM:,} bytes")
+    return kind.model_validate(_fields(found, "the form"))
+
+
+def _fields(text: bytes, where: str) -> dict[str, str]:
+    given = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
     found = dict(given)
     if len(found) < len(given):
-        raise Problem(422, f"expected each of {', '.join(found)} once in the query")
-    return kind.model_validate(found)
+        raise Problem(422, f"expected each of {', '.join(found)} once in {where}")
+    return found
 
 
 async def in_body(kind: type[B], request: Request) -> B:

@@ -48,6 +48,9 @@ async def post(request: Request) -> Response:
     await forget(home, {each for one in given if (each := one.person())})
     for outcome, count in zip(OUTCOMES, (*receipt[:2], len(receipt[2]), receipt[3]), strict=True):
         home.metrics.events.labels(outcome).inc(count)
+    if receipt.accepted == len(given):
+        behaviors, items = [each.behavior for each in given], [each.item for each in given]
+        home.metrics.drift.accepted(home.arms.arms[0], behaviors, items)
     return answer({**receipt._asdict(), "conflicts": list(receipt.conflicts)})
 
 

@@ -57,7 +57,7 @@ async def explain(request: Request) -> Response:
     """Which items of the history carry the score: without them it would be lower."""
     asked = in_query(ExplainQuery, request)
     question = Question(asked.person(), 1)
-    return await _explained(runtime(request), question, asked.item, asked.most)
+    return answer(await explained(runtime(request), question, asked.item, asked.most))
 
 
 @router.post(
@@ -73,10 +73,10 @@ async def explain_events(request: Request) -> Response:
     events = tuple(each.event(home.live.undo) for each in asked.events)
     expect_known(home, events)
     question = Question(asked.person(), 1, events=events)
-    return await _explained(home, question, asked.item, asked.most)
+    return answer(await explained(home, question, asked.item, asked.most))
 
 
-async def _explained(home: Runtime, question: Question, item: str, most: int) -> Response:
+async def explained(home: Runtime, question: Question, item: str, most: int) -> dict[str, Any]:
     home.expect_store()
 
     def work() -> dict[str, Any]:
@@ -88,7 +88,7 @@ async def _explained(home: Runtime, question: Question, item: str, most: int) ->
             "reasons": [_reason(arm, asdict(each)) for each in found.reasons],
         }  # fmt: skip
 
-    return answer(await home.run(work))
+    return await home.run(work)
 
 
 def _reason(arm: Arm, found: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nmtr.serving.http.arms import Arm
 from nmtr.serving.http.openapi import Direct, answers
 from nmtr.serving.http.problems import Problem
 from nmtr.serving.http.routes.common import answer, runtime
+from nmtr.serving.http.runtime import Runtime
 
 router = APIRouter(route_class=Direct, tags=["operations"])
 TEXT: dict[int | str, dict[str, Any]] = {
@@ -44,11 +45,14 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/model", summary="The model card of each arm", responses=answers(ModelOut))
 async def model(request: Request) -> Response:
-    home = runtime(request)
+    return answer(await cards(runtime(request)))
+
+
+async def cards(home: Runtime) -> dict[str, Any]:
     arms = home.arms
-    cards = await home.run(lambda: [_card(each) for each in arms.arms])
+    found = await home.run(lambda: [_card(each) for each in arms.arms])
     share = home.options.exploration
-    return answer({"experiment": arms.experiment, "exploration": share, "arms": cards})
+    return {"experiment": arms.experiment, "exploration": share, "arms": found}
 
 
 @router.post(

@@ -13,6 +13,7 @@ from nmtr.serving.http.engine import Question
 from nmtr.serving.http.live import Person
 from nmtr.serving.http.openapi import Direct, answers, path
 from nmtr.serving.http.routes.common import answer, in_path, runtime
+from nmtr.serving.http.runtime import Runtime
 
 router = APIRouter(route_class=Direct, tags=["people"])
 MOST = 1000
@@ -25,17 +26,23 @@ WHO = path("user", "a user's id, percent-encoded where it holds other than lette
 )  # fmt: skip
 async def get(request: Request) -> Response:
     """Items by behaviour, as the bundle and the store have them; of each the last thousand."""
-    user, home = in_path("user", request), runtime(request)
+    question = Question(Person("user", in_path("user", request)), 1)
+    return answer(await history(runtime(request), question))
+
+
+async def history(home: Runtime, question: Question) -> dict[str, Any]:
+    """What the user of a question did."""
     home.expect_store()
 
     def work() -> dict[str, Any]:
-        arm, asked = home.engine.about(Question(Person("user", user), 1))
+        arm, asked = home.engine.about(question)
         found = arm.service.user(asked.user, asked.events)
         known = any(found.values())
         lists = {name: [str(each) for each in ids[-MOST:]] for name, ids in found.items()}
+        user = question.person.id if question.person else ""
         return {"user": user, "arm": arm.name, "known": known, "behaviors": lists}
 
-    return answer(await home.run(work))
+    return await home.run(work)
 
 
 @router.delete(

@@ -75,8 +75,13 @@ async def post(request: Request) -> Response:
 
 
 async def _answer(home: Runtime, question: Question) -> Response:
+    return Response(await listed(home, question), media_type="application/json")
+
+
+async def listed(home: Runtime, question: Question) -> bytes:
+    """The answer as JSON."""
     home.expect_store()
-    return Response(await home.batcher.ask(question), media_type="application/json")
+    return await home.batcher.ask(question)
 
 
 def expect_known(home: Runtime, events: tuple[Event, ...]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmtr.data.catalogue import read_catalogue
 from nmtr.data.vocabulary import Vocabulary, hash_ids
 from nmtr.errors import DataError, UsageError
-from nmtr.serving.catalogue import read_catalogue
 from nmtr.serving.lookup import Lookup
 
 ITEMS = Vocabulary(pl.Series([30, 10, 20]))

@@ -1,0 +1,95 @@
+"""What the units of an observed funnel read, and a unit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nmtr.data.records import CSR, Histories
+
+LEAST = 0.01  # added before a score's logarithm
+
+
+class Unit(nn.Module):
+    """g(x) = w.x + v.relu(W x + b), at first without its relus."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, hidden)
+        self.last = nn.Linear(hidden, 1, bias=False)
+        self.straight = nn.Linear(inputs, 1)
+        for each in (self.last.weight, self.straight.weight, self.straight.bias):
+            nn.init.zeros_(each)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) to (n,)."""
+        found: Tensor = (self.last(self.first(x).relu()) + self.straight(x)).squeeze(-1)
+        return found
+
+
+def through(
+    unit: Unit,
+    scores: Sequence[Tensor],
+    items: Tensor,
+    users: Tensor,
+    *,
+    middle: Tensor,
+    spread: Tensor,
+) -> Tensor:
+    """A unit of (x - middle) / spread for pairs of one shape, without laying out x.
+
+    scores: of each member; items, users: the counts (c, shape) of both sides. By elementwise
+    operations, so that a pair's score is the same to the bit in any company.
+    """
+    weight = torch.cat([unit.first.weight, unit.straight.weight]).detach() / spread
+    start = torch.cat([unit.first.bias, unit.straight.bias]).detach()
+    start = start - (weight * middle).sum(1)
+    last = unit.last.weight[0].tolist()
+    columns = [*scores, *map(log, scores)]
+    of_items, of_users = weight[:, len(columns) :].split([len(items), len(users)], 1)
+    found = torch.zeros_like(scores[0])
+    for h in range(len(weight)):
+        part = start[h] + _mix(of_users[h], users) + _mix(of_items[h], items)
+        for column, value in zip(columns, weight[h].tolist(), strict=False):
+            part.add_(column, alpha=value)
+        if h < len(weight) - 1:
+            found.add_(part.relu_(), alpha=last[h])
+        else:
+            found.add_(part)
+    return found
+
+
+def counted(sets: Sequence[CSR]) -> list[CSR]:
+    """What is counted: records of each of R behaviours, and those that went no further (R - 1)."""
+    stayed = [
+        below.without(above.row_of_each(), above.indices)
+        for below, above in itertools.pairwise(sets)
+    ]
+    return [*sets, *stayed]
+
+
+def counts_of(histories: Histories) -> Tensor:
+    """(B, 2R - 1) the users' counts."""
+    return logs([each.lengths() for each in counted(histories.items)])
+
+
+def logs(counts: Sequence[npt.NDArray[np.int64]]) -> Tensor:
+    """(n, counts) the logarithms of 1 + counts, each (n,)."""
+    return torch.from_numpy(np.log1p(np.stack(counts, 1))).float()
+
+
+def log(scores: Tensor) -> Tensor:
+    return scores.clamp(min=0).add(LEAST).log()
+
+
+def _mix(weights: Tensor, columns: Tensor) -> Tensor:
+    """Sum of columns (c, shape) by weights (c,)."""
+    found = weights[0] * columns[0]
+    for weight, column in zip(weights[1:], columns[1:], strict=True):
+        found = found + weight * column
+    return found

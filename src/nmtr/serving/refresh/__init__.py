@@ -1,0 +1,1 @@
+"""The nightly refresh: new events in, checks, training, a judgement, one renaming."""

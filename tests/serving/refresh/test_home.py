@@ -1,0 +1,71 @@
+"""What a home keeps, and goes back to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nmtr.errors import DamagedError, NmtrError, UsageError
+from nmtr.serving.refresh.home import PROMOTED, Home
+
+
+@pytest.fixture
+def filled(home: Home) -> Home:
+    """Four bundles, promoted one after the other."""
+    home.bundles.mkdir(parents=True)
+    for name in ("1.nmtr", "2.nmtr", "3.nmtr", "4.nmtr"):
+        (home.bundles / name).write_text(name)
+        with home.switching():
+            home.serve(name, PROMOTED)
+    return home
+
+
+def test_it_goes_back_step_by_step_and_forth_by_promotion(filled: Home) -> None:
+    assert filled.current.read_text() == "4.nmtr"
+    assert [filled.roll_back(), filled.roll_back()] == ["3.nmtr", "2.nmtr"]
+    assert filled.current.read_text() == "2.nmtr"
+    (filled.bundles / "5.nmtr").write_text("5")
+    with filled.switching():
+        filled.serve("5.nmtr", PROMOTED)
+    assert filled.roll_back() == "2.nmtr", "what it was rolled back from is passed over"
+    assert filled.roll_back() == "1.nmtr"
+    with pytest.raises(NmtrError, match="keeps no bundle from before"):
+        filled.roll_back()
+    assert filled.served() == "1.nmtr"
+
+
+def test_what_is_served_and_the_anchor_are_never_pruned(filled: Home) -> None:
+    filled.pin("1.nmtr")
+    filled.prune(2)
+    assert sorted(each.name for each in filled.bundles.iterdir()) == ["1.nmtr", "3.nmtr", "4.nmtr"]
+    filled.roll_back()
+    filled.pin()
+    filled.prune(1)
+    assert filled.pinned() == filled.served() == "3.nmtr"
+    assert sorted(each.name for each in filled.bundles.iterdir()) == ["3.nmtr", "4.nmtr"]
+
+
+def test_a_bundle_that_was_put_there_is_taken_over(home: Home, tmp_path: Path) -> None:
+    home.path.mkdir()
+    home.current.write_text("made by hand")
+    home.adopt()
+    assert home.current.is_symlink()
+    assert home.current.read_text() == "made by hand"
+    assert home.served() == home.past()[0]["bundle"]
+    home.adopt()
+    assert len(home.past()) == 1
+    moved = Home(Path(shutil.move(home.path, tmp_path / "moved")))
+    assert moved.current.read_text() == "made by hand", "the links are relative"
+
+
+def test_nothing_to_pin_and_a_damaged_history_are_said(home: Home) -> None:
+    with pytest.raises(UsageError, match="begin with"):
+        home.expect()
+    home.path.mkdir()
+    with pytest.raises(UsageError, match="no bundle yet"):
+        home.pin()
+    home.history.write_text("{}\nnot json\n")
+    with pytest.raises(DamagedError, match="cannot be read"):
+        home.past()
