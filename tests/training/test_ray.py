@@ -58,15 +58,8 @@ def test_a_killed_worker_costs_nothing_but_time(timed: Interactions, tmp_path: P
     assert timed.path
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     told = ["threads=1", "batch_size=500", "epochs=3", "calibrate=false", "embedding=8"]
-    words = [
-        "--model",
-        "nmtr-gmf",
-        "--engine",
-        "ray",
-        "--workers",
-        "2",
-        *(f"--set={each}" for each in told),
-    ]
+    words = ["--model", "nmtr-gmf", "--engine", "ray", "--workers", "2"]
+    words += [f"--set={each}" for each in told]
     assert nmtr(["train", str(timed.path), "--out", str(whole), *words]) == 0
     settings = open_run(whole).settings
     died: list[int] = []

@@ -89,7 +89,7 @@ def train(
     told = {
         "data": str(data.resolve()),
         "settings": settings,
-        "shape": Shape(opened.n_users, opened.n_items, opened.behaviors),
+        "shape": model.shape,
         "seconds": checkpoint_seconds,
     }
     storage = out.with_name(f".{out.name}.ray")
