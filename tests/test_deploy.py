@@ -125,3 +125,14 @@ def test_systemd_understands_the_unit_and_finds_it_well_locked(name: str, tmp_pa
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_the_ray_job_has_as_many_machines_as_its_command_has_workers() -> None:
+    documents = yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text())
+    job = next(each for each in documents if each["kind"] == "RayJob")["spec"]
+    words = job["entrypoint"].split()
+    command, bound, _ = application(words[1:]).parse_args(words[1:], exit_on_error=False)
+    assert command.__name__ == "train"
+    assert bound.arguments["engine"] == "ray"
+    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["replicas"] == bound.arguments["workers"]

@@ -13,6 +13,10 @@ class UsageError(NmtrError):
     exit_code = 2
 
 
+class ElsewhereError(NmtrError):
+    """Another process of the group failed, and has said why."""
+
+
 class UnknownError(UsageError):
     """An id that the model does not know."""
 

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from nmtr import __version__
-from nmtr.errors import NmtrError
+from nmtr.errors import ElsewhereError, NmtrError
 
 EPILOGUE = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. "
@@ -90,7 +90,8 @@ def run(arguments: Sequence[str]) -> int:
     except NmtrError as error:
         if debug:
             raise
-        errors.print(f"nmtr: {error}", style="red", markup=False)
+        if not isinstance(error, ElsewhereError):
+            errors.print(f"nmtr: {error}", style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         errors.print(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from nmtr.cli.engine import Engine, ray_workers
 from nmtr.cli.show import bar, console, emit_json, say, words
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def recommend(
     repeats: bool | None = None,
     exclude_seen: bool = False,
     data: Path | None = None,
+    engine: Engine = "here",
+    workers: int | None = None,
     json: bool = False,
 ) -> None:
     """Recommend items: user, rank, item, score, and the score of each behaviour.
@@ -60,6 +64,10 @@ def recommend(
         leave out everything that the user has any record of.
     data
         a run's prepared data set, if it has moved.
+    engine
+        ray: score by the actors of a Ray cluster; needs --out, and pip install 'nmtr[ray]'.
+    workers
+        how many actors; one unless said.
     json
         print as JSON.
     """
@@ -74,14 +82,33 @@ def recommend(
     chosen = choose(
         repeats=repeats, exclude_seen=exclude_seen, rules=_rules(rules) if rules else None
     )
-    recommender = _open(source, data)
-    if in_stock:
-        _stock(recommender, in_stock)
+    workers = ray_workers(engine, workers)
+    if workers and not out:
+        raise UsageError("--engine ray needs a file to write to: --out recs.parquet")
+    recommender = _open(source, data, in_stock)
     ids = recommender.users if all else _ids(users or "", recommender.users.dtype)
     if out:
         with bar("recommend") as progress:
             question = Question(k, slice, chosen)
-            rows = write(recommender, ids, out, question, progress=progress)
+            if workers:
+                from nmtr.serving import ray_batch
+
+                rows = ray_batch.write(
+                    recommender,
+                    None if all else ids,
+                    out,
+                    question,
+                    opened=partial(
+                        _open,
+                        source.resolve(),
+                        data and data.resolve(),
+                        in_stock and in_stock.resolve(),
+                    ),
+                    workers=workers,
+                    progress=progress,
+                )
+            else:
+                rows = write(recommender, ids, out, question, progress=progress)
         if json:
             emit_json({"rows": rows, "users": len(ids), "out": str(out)})
         else:
@@ -91,7 +118,14 @@ def recommend(
     _show(frame, recommender, json=json)
 
 
-def _open(source: Path, data: Path | None) -> Recommender:
+def _open(source: Path, data: Path | None, in_stock: Path | None) -> Recommender:
+    recommender = _opened(source, data)
+    if in_stock:
+        _stock(recommender, in_stock)
+    return recommender
+
+
+def _opened(source: Path, data: Path | None) -> Recommender:
     from nmtr.errors import UsageError
     from nmtr.serving.bundle import open_bundle
     from nmtr.serving.recommender import Recommender

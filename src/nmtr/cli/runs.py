@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nmtr.cli.engine import Engine, check_named, ray_workers, say_next, train_on_ray
 from nmtr.cli.show import bar, console, emit_json, say, training_bar
 
 if TYPE_CHECKING:
@@ -28,12 +30,15 @@ def train(
     config: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
     budget: str = "10m",
+    engine: Engine = "here",
+    workers: int | None = None,
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
     Without --model, --preset or --config validation chooses the model too, among a few with their
     usual settings, within the budget. A run that was killed goes on where it stopped when the same
-    command is given again.
+    command is given again. Under torchrun, `torchrun --nproc-per-node 2 -m nmtr train ...`, the
+    processes train one model.
 
     Parameters
     ----------
@@ -58,11 +63,16 @@ def train(
     budget
         how long models are compared where none is named: 90s, 10m, 1h. The first few are always
         tried, and the training that follows takes its own time.
+    engine
+        ray: train by the workers of a Ray cluster; needs pip install 'nmtr[ray]'.
+    workers
+        how many processes of Ray train together; one unless said.
     """
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.files import write_text
     from nmtr.options import parse_assignments
+    from nmtr.training.distributed import joined
     from nmtr.training.run import execute
     from nmtr.training.settings import override
 
@@ -70,20 +80,29 @@ def train(
     settings, place = find_settings(preset, config)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
-    changes, choice = parse_assignments(set or []), None
-    if model or preset or config:
+    changes, choice, named = parse_assignments(set or []), None, bool(model or preset or config)
+    if named:
         settings = override(settings, changes, model=model, protocol=protocol)
-    else:
-        settings, choice = _chosen(data, out, changes, protocol, minutes)
-    if any(out.glob("checkpoint-*.safetensors")):
-        say(f"{out} holds an unfinished run: going on from its checkpoint")
-    with training_bar() as report:
-        run = execute(load(data), settings, out, report=report)
+    if count := ray_workers(engine, workers):
+        check_named(named)
+        train_on_ray(data, settings, out, count)
+        return
+    with joined(settings.training.device) as group:
+        if group.world > 1:
+            check_named(named)
+        if not named:
+            settings, choice = _chosen(data, out, changes, protocol, minutes)
+        if group.first and any(out.glob("checkpoint-*.safetensors")):
+            say(f"{out} holds an unfinished run: going on from its checkpoint")
+        with training_bar() if group.first else nullcontext() as report:
+            run = execute(load(data), settings, out, report=report)
+    if not group.first:
+        return
     if choice:
         write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
     if run.model.trained:
         say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
-    say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
+    say_next(out)
 
 
 def parse_minutes(text: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nmtr.cli.engine import Engine, ray_workers
 from nmtr.cli.show import emit_json, notes, progress, say, training_report
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def tune(
     config: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
     widen: bool = True,
+    engine: Engine = "here",
+    workers: int | None = None,
     json: bool = False,
 ) -> None:
     """Choose a model's settings by trials on validation; the first is of the settings as given.
@@ -59,6 +62,10 @@ def tune(
         one option, NAME=VALUE, of the model or of training, that is not searched; may be repeated.
     widen
         reopen the search where the winner lies on the edge of its space.
+    engine
+        ray: make trials by the workers of a Ray cluster; needs pip install 'nmtr[ray]'.
+    workers
+        how many trials of Ray at once; one unless said.
     json
         print as JSON.
     """
@@ -76,6 +83,7 @@ def tune(
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr tune DATA --out STUDY")
     budget = Budget(trials, minutes, widen)
+    count = ray_workers(engine, workers)
     if (out / "study.db").exists():
         notes.print(f"{out} holds a study: going on with it", markup=False, soft_wrap=True)
     with progress() as shown:
@@ -94,6 +102,7 @@ def tune(
                 budget=budget,
                 report=training_report(shown),
                 notify=notify,
+                workers=count,
             )
         except KeyboardInterrupt:
             shown.console.print(

@@ -66,6 +66,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.user)
 
+    def part(self, place: int, parts: int) -> Batch:
+        """One of so many equal parts, by rows."""
+        cut = slice(len(self) * place // parts, len(self) * (place + 1) // parts)
+        return Batch(*(each[cut] for each in (self.user, self.item, self.target, self.weight)))
+
     def to(self, device: torch.device) -> Batch:
         return Batch(
             *(each.to(device) for each in (self.user, self.item, self.target, self.weight))
@@ -83,7 +88,8 @@ class Model(nn.Module):
     for each. levels: where its negatives are drawn by levels of preference; a batch then has one
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
     reads: encode makes states of histories alone, whoever's they are. describes: it learns from
-    attributes, so that it has a state for users whom training did not meet.
+    attributes, so that it has a state for users whom training did not meet. divides: its loss is a
+    mean over the rows of a batch, so that several processes may each take a part of them.
     """
 
     trained: ClassVar[bool] = False
@@ -91,6 +97,7 @@ class Model(nn.Module):
     probabilistic: ClassVar[bool] = False
     reads: ClassVar[bool] = False
     describes: ClassVar[bool] = False
+    divides: ClassVar[bool] = True
     levels: Levels | None = None
     warm_up: int = 0
 

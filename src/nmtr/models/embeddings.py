@@ -27,7 +27,13 @@ class _TakeRows(torch.autograd.Function):
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """table[rows] for distinct, ascending rows (n,), with a row-sparse gradient."""
+    """table[rows] for distinct, ascending rows (n,), with a row-sparse gradient.
+
+    A table whose rows are divided among processes has a `lookup` of its own.
+    """
+    if (lookup := getattr(table, "lookup", None)) is not None:
+        fetched: Tensor = lookup(table, rows)
+        return fetched
     taken: Tensor = _TakeRows.apply(table, rows)  # type: ignore[no-untyped-call]
     return taken
 

@@ -77,6 +77,7 @@ class LightGCN(Model):
     """
 
     trained = True
+    divides = False  # a mean over triples, and every step goes over the whole graph
     reads = True
     known: Tensor
     items: Tensor

@@ -43,6 +43,7 @@ class FeaturedNMTR(nmtr.NMTR):
     """The cascade over sums of embeddings."""
 
     describes = True
+    divides = False  # the norms of the fields are each batch's, not each row's
     own_user: nn.Parameter
     own_item: nn.Parameter
     own_bias: nn.Parameter

@@ -52,23 +52,14 @@ def write(
 
     Returns the rows. Raises UsageError for another kind of file.
     """
-    if out.suffix not in KINDS:
-        raise UsageError(f"{out}: expected a file that ends in {' or '.join(KINDS)}")
-    parts = _Parts(out, recommender, users, question)
+    parts = Parts(out, recommender, users, question)
     stream = recommender.stream(
         users, k=question.k, slice=question.slice, rules=question.rules, now=parts.now,
         start=parts.done, progress=progress,
     )  # fmt: skip
     for part in stream:
         parts.add(part)
-    frame = pl.scan_parquet(parts.files) if parts.files else recommender.recommend([]).lazy()
-    with replace_file(out) as temporary:
-        if out.suffix == ".csv":
-            frame.sink_csv(temporary)
-        else:
-            frame.sink_parquet(temporary)
-    parts.remove()
-    return parts.rows
+    return parts.put_together()
 
 
 def parts_of(out: Path) -> Path:
@@ -76,12 +67,18 @@ def parts_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.parts")
 
 
-class _Parts:
-    """The finished parts of one batch, and its moment `now`."""
+class Parts:
+    """The finished parts of one batch, a file each, and its moment `now`.
+
+    Raises UsageError for a kind of file that is not known.
+    """
 
     def __init__(
         self, out: Path, recommender: Recommender, users: pl.Series, question: Question
     ) -> None:
+        if out.suffix not in KINDS:
+            raise UsageError(f"{out}: expected a file that ends in {' or '.join(KINDS)}")
+        self.out, self.recommender = out, recommender
         self.folder = parts_of(out)
         asked = {
             "nmtr": __version__,
@@ -97,9 +94,6 @@ class _Parts:
         if not same:
             self.remove()
         self.files = list(self._whole())
-        self.rows = 0
-        if self.files:
-            self.rows = int(pl.scan_parquet(self.files).select(pl.len()).collect().item())
         self._asked = {**asked, "now": self.now}
 
     @property
@@ -116,25 +110,48 @@ class _Parts:
 
     def _whole(self) -> Iterator[Path]:
         number = 0
-        while (path := self._path(number)).exists():
+        while (path := part_file(self.folder, number)).exists():
             yield path
             number += 1
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06}.parquet"
+    def begin(self) -> None:
+        """Note what the parts are of."""
+        write_text(self.folder / ASKED, json.dumps(self._asked))
 
     def add(self, part: pl.DataFrame) -> None:
         """Write one more part, whole or not at all."""
         if not self.files:
-            write_text(self.folder / ASKED, json.dumps(self._asked))
-        path = self._path(self.done)
-        with replace_file(path) as temporary:
-            part.write_parquet(temporary)
+            self.begin()
+        path = part_file(self.folder, self.done)
+        write_part(path, part)
         self.files.append(path)
-        self.rows += part.height
+
+    def put_together(self) -> int:
+        """Make the one file of its parts, which go; returns its rows."""
+        files = self.files
+        frame = pl.scan_parquet(files) if files else self.recommender.recommend([]).lazy()
+        rows = int(frame.select(pl.len()).collect().item())
+        with replace_file(self.out) as temporary:
+            if self.out.suffix == ".csv":
+                frame.sink_csv(temporary)
+            else:
+                frame.sink_parquet(temporary)
+        self.remove()
+        return rows
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def part_file(folder: Path, number: int) -> Path:
+    """Where a part lies."""
+    return folder / f"{number:06}.parquet"
+
+
+def write_part(path: Path, part: pl.DataFrame) -> None:
+    """Write a part, whole or not at all."""
+    with replace_file(path) as temporary:
+        part.write_parquet(temporary)
 
 
 def _hash(users: pl.Series) -> str:

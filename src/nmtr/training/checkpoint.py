@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nmtr.errors import DamagedError
 from nmtr.models.base import Model
+from nmtr.training.distributed import Group, divided
 from nmtr.training.optim import Optimizer
 from nmtr.training.weights import read_tensors, write_tensors
 
@@ -66,6 +67,20 @@ def restore(path: Path, phase: str, model: Model, optimizer: Optimizer) -> Progr
             f"{path} cannot be read as this run's checkpoint ({error}); delete it to start over"
         ) from error
     return Progress(phase, done, best, value, _part(tensors, "best."), history)
+
+
+def share_progress(group: Group, state: Progress, model: Model, optimizer: Optimizer) -> Progress:
+    """Give every process the first one's progress, weights, optimiser and random state."""
+    if group.world == 1:
+        return state
+    said = group.decide(lambda: (state, optimizer.steps, torch.get_rng_state()))
+    state, optimizer.steps, rng = said
+    torch.set_rng_state(rng)
+    whole = [each for each in (*model.parameters(), *model.buffers()) if not divided(each)]
+    known = {name for name, each in optimizer.parameters.items() if divided(each)}
+    slots = [each for name, each in optimizer.state.items() if name.rpartition(".")[0] not in known]
+    group.copy_first(iter([*whole, *slots]))
+    return state
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

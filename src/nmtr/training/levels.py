@@ -66,24 +66,29 @@ class LevelSampler:
         return -(-sum(self.counts) // self.batch_size)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of one epoch; of several processes, each takes its share of every batch."""
+        """The batches of one epoch; of several processes, each takes its part of every batch.
+
+        Every process draws the whole batch, which costs little beside its training, so that any
+        number of them trains on the same rows.
+        """
         rng = np.random.default_rng((self.seed, number))
         shares = zip(self.places, self.counts, strict=True)
         taken = [rng.permutation(places)[:count] for places, count in shares]
         order = rng.permutation(np.concatenate(taken))
         pairs = self.pairs
         for step in range(self.steps):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             chosen = np.sort(chosen)  # a user's rows meet in cache
-            entropy = np.random.SeedSequence((self.seed, number, step, rank))
+            entropy = np.random.SeedSequence((self.seed, number, step, 0))
             user, item, target = draw(
                 chosen, self.rows, pairs.indptr, pairs.items, pairs.seen, pairs.odds, pairs.beta,
                 pairs.n_items, self.negatives, entropy.generate_state(1, np.uint64)[0],
             )  # fmt: skip
             labels = torch.from_numpy(target)[:, None]
-            yield Batch(
+            whole = Batch(
                 torch.from_numpy(user), torch.from_numpy(item), labels, torch.ones_like(labels)
             )
+            yield whole.part(rank, world)
 
 
 @numba.njit(cache=True)

@@ -29,9 +29,11 @@ from nmtr.evaluation.report import baselines, evaluate
 from nmtr.models.base import Model
 from nmtr.training import folder
 from nmtr.training.checkpoint import Progress
+from nmtr.training.distributed import Group
 from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
+from nmtr.training.shards import Feed
 from nmtr.training.trainer import Measure, Report, train
 from nmtr.training.warm import Learned
 
@@ -45,14 +47,19 @@ def execute(
     *,
     report: Report | None = None,
     learned: Learned | None = None,
+    feed: Feed | None = None,
+    checkpoint_seconds: float = 10.0,
 ) -> Run:
     """Train by the settings; with a path, keep the run there or go on with a killed one.
 
-    learned: what every phase starts from, in place of a new model; its calibration is kept, since
-    the cells that would be held out for another have been learned from. Raises UsageError, before a
-    file is written, where the settings do not fit each other or the data.
+    In a process group every process calls this, and the first alone writes. learned: what every
+    phase starts from, in place of a new model; its calibration is kept, since the cells that would
+    be held out for another have been learned from. feed, checkpoint_seconds: of each phase, as
+    `train` has them. Raises UsageError, before a file is written, where the settings do not fit
+    each other or the data.
     """
-    phases = _Phases(data, settings, path, report, learned)
+    path = path if Group.current().first else None
+    phases = _Phases(data, settings, path, report, learned, feed, checkpoint_seconds)
     settings = phases.settings
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
@@ -73,19 +80,35 @@ def execute(
     return Run(path, settings, data, model, found, epochs)
 
 
+def phase_records(data: Interactions, settings: Settings) -> dict[str, Records]:
+    """What each phase of a run by these resolved settings trains on, in order."""
+    fitted = split(data, settings.protocol, fold="test").train
+    found = {}
+    if settings.training.select != "none":
+        found["selection"] = Selection.of(data, settings).records
+    if calibrates(settings, new_model(data, settings)):
+        found["calibration"] = calibration.without_held(data, fitted)
+    return {**found, "refit": fitted}
+
+
+def calibrates(settings: Settings, model: Model) -> bool:
+    """Whether a run ends with a calibration, for which the model is fitted once more."""
+    return model.probabilistic and settings.training.calibrate
+
+
 class _Phases:
     """The trainings of one run: each a new model from the same seed."""
 
     def __init__(
         self, data: Interactions, settings: Settings, path: Path | None, report: Report | None,
-        learned: Learned | None,
+        learned: Learned | None, feed: Feed | None, checkpoint_seconds: float,
     ) -> None:  # fmt: skip
         self.data, self.settings, self.path, self.report = data, settings, path, report
-        self.learned = learned
+        self.learned, self.feed, self.checkpoint_seconds = learned, feed, checkpoint_seconds
         model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
-        self.calibrates = model.probabilistic and self.settings.training.calibrate
+        self.calibrates = calibrates(self.settings, model)
 
     def epochs(self) -> int:
         """How many epochs to train: those that validation chooses, or as many as were asked for.
@@ -125,7 +148,9 @@ class _Phases:
                 epochs=epochs,
                 measure=measure,
                 checkpoint=self.path / f"checkpoint-{phase}.safetensors" if self.path else None,
+                checkpoint_seconds=self.checkpoint_seconds,
                 report=self.report,
+                feed=self.feed,
             )
         if self.path:
             with (self.path / "metrics.jsonl").open("a") as stream:

@@ -8,8 +8,9 @@ again in a row of its own, so that every behaviour sees the distribution it shou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import numba
@@ -78,15 +79,25 @@ class Sampler:
         return -(-self.pairs.pairs.nnz // self.batch_size)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of one epoch; of several processes, each takes its share of every batch."""
+        """The batches of one epoch; of several processes, each takes its part of every batch.
+
+        Every process draws the whole batch, which costs little beside its training, so that any
+        number of them trains on the same rows.
+        """
+        cuts = [min(step * self.batch_size, self.pairs.pairs.nnz) for step in range(self.steps + 1)]
+        for whole in self.between(cuts, number):
+            yield whole.part(rank, world)
+
+    def between(self, cuts: Sequence[int], number: int, salt: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch that lie between `cuts` of its pairs in random order."""
         set_ = self.pairs.pairs
         order = np.random.default_rng((self.seed, number)).permutation(set_.nnz)
         users = set_.row_of_each().astype(np.int32)
         counts = np.array(self.negatives, np.int64)
-        for step in range(self.steps):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
+        for step, (low, high) in enumerate(pairwise(cuts)):
+            chosen = order[low:high]
             chosen = chosen[np.argsort(users[chosen], kind="stable")]  # a user's rows meet in cache
-            entropy = np.random.SeedSequence((self.seed, number, step, rank))
+            entropy = np.random.SeedSequence((self.seed, number, step, salt))
             seed = int(entropy.generate_state(1, np.uint64)[0])
             rows = draw(
                 chosen, users, set_.indptr, set_.indices, self.pairs.bits, set_.n_columns,

@@ -74,13 +74,17 @@ class Watch:
 
         warm_up: so many first epochs cannot be chosen.
         """
-        self.epochs.append({**values, "seconds": self._seconds()})
-        self.trial.set_user_attr("epochs", self.epochs)
+        self.note(values)
         place = len(self.epochs) - warm_up
         if place > 0:
             self.trial.report(values[self.metric], place)
             if self.trial.should_prune():
                 raise optuna.TrialPruned
+
+    def note(self, values: Mapping[str, float]) -> None:
+        """Note what was measured after an epoch."""
+        self.epochs.append({**values, "seconds": self._seconds()})
+        self.trial.set_user_attr("epochs", self.epochs)
 
     def end(self, state: TrialState, value: float | None = None, **said: Any) -> None:
         self.trial.set_user_attr("end", {"seconds": self._seconds(), **said})
@@ -117,23 +121,34 @@ class Search:
             until = time.monotonic() + 60 * budget.minutes - spent
         while True:
             share = budget.share(len(self.study.rounds) - 1)
-            while len(self._finished()) < share:
-                if time.monotonic() >= until:
-                    return "minutes"
-                tried = self._try(until)
-                if self.notify:
-                    self.notify(tried, len(self._finished()), share)
+            if not self.fill(share, until):
+                return "minutes"
             found, winner = self.edges(), self.study.best()
             if not (found and winner and budget.widen and len(self.study.rounds) <= MOST_REOPENED):
                 return "trials"
             self.study.reopen(found, winner.number)
+
+    def fill(self, share: int, until: float) -> bool:
+        """Make a round's trials that are missing; False where the time is over before."""
+        while len(self.finished()) < share:
+            if time.monotonic() >= until:
+                return False
+            trial, chosen = self.propose()
+            self._follow(Watch(trial, self.base.training.select, until), chosen)
+            self.tell(trial.number, share)
+        return True
+
+    def tell(self, number: int, share: int) -> None:
+        """Notify of a trial that has ended."""
+        if self.notify:
+            self.notify(self.study.trials()[number], len(self.finished()), share)
 
     def edges(self) -> dict[str, Side]:
         """On which edges of the space, as wide as it is now, the winner lies."""
         winner = self.study.best()
         return edges(self.study.rounds[-1].axes, self._values(winner.options)) if winner else {}
 
-    def _finished(self) -> list[Trial]:
+    def finished(self) -> list[Trial]:
         """The trials of this round that have an outcome."""
         now = len(self.study.rounds) - 1
         return [t for t in self.study.trials() if t.round == now and t.outcome in FINISHED]
@@ -158,19 +173,18 @@ class Search:
         winner = next(each for each in self.study.trials() if each.number == now.winner)
         return {**self._known(winner.options, now), name: opened.at(0.5)}
 
-    def _try(self, until: float) -> Trial:
-        """One more trial, with whatever outcome."""
-        now, done = self.study.rounds[-1], len(self._finished())
+    def propose(self, running: int = 0) -> tuple[optuna.Trial, dict[str, Any]]:
+        """One more trial beside those that are running, and its options."""
+        now, done = self.study.rounds[-1], len(self.finished()) + running
         as_given = not done and not now.edges
         known = self._known({}, now) if as_given else {}
         if done < len(now.edges):
             known = self._past_the_edge(now, *list(now.edges.items())[done])
         seed = self.base.training.seed
-        trial = self.study.ask(known, seed=seed, whole=not as_given)
+        trial = self.study.ask(known, seed=seed, whole=not as_given, running=running)
         chosen = {} if as_given else options(self.space, self.behaviors, trial.params)
         trial.set_user_attr("begin", {"round": len(self.study.rounds) - 1, "options": chosen})
-        self._follow(Watch(trial, self.base.training.select, until), chosen)
-        return self.study.trials()[trial.number]
+        return trial, chosen
 
     def _follow(self, watch: Watch, chosen: Mapping[str, Any]) -> None:
         try:

@@ -48,11 +48,12 @@ class Selection:
         return measured
 
 
-def new_model(data: Interactions, settings: Settings) -> Model:
-    """An untrained model, the same whenever it is made."""
+def new_model(data: Interactions | Shape, settings: Settings) -> Model:
+    """An untrained model of this shape, the same whenever it is made."""
     torch.manual_seed(settings.training.seed)
-    shape = Shape(data.n_users, data.n_items, data.behaviors, features_of(data))
-    return make(settings.model, settings.options, shape)
+    if not isinstance(data, Shape):
+        data = Shape(data.n_users, data.n_items, data.behaviors, features_of(data))
+    return make(settings.model, settings.options, data)
 
 
 def sample_users(data: Interactions, evaluation: Evaluation, users: int) -> Evaluation:

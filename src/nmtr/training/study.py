@@ -132,9 +132,11 @@ class Study:
         done = [each for each in self.trials() if each.value is not None]
         return max(done, key=lambda each: each.value or 0.0, default=None)
 
-    def ask(self, known: Mapping[str, Any], *, seed: int, whole: bool = True) -> optuna.Trial:
+    def ask(
+        self, known: Mapping[str, Any], *, seed: int, whole: bool = True, running: int = 0
+    ) -> optuna.Trial:
         """A new trial of the values known and, where `whole`, of drawn ones for all other axes."""
-        place = sum(each.outcome in FINISHED for each in self.trials())
+        place = running + sum(each.outcome in FINISHED for each in self.trials())
         drawn = np.random.SeedSequence((seed, place)).generate_state(1)[0]
         axes = self.rounds[-1].axes
         space = {name: _distribution(axes[name]) for name in axes if whole or name in known}

@@ -16,10 +16,17 @@ from nmtr.data.records import Records
 from nmtr.errors import DataError, NmtrError, UsageError
 from nmtr.models.base import Model, Sweep
 from nmtr.models.kernels.threads import ahead
-from nmtr.training.checkpoint import Progress, restore, save
+from nmtr.training.checkpoint import Progress, restore, save, share_progress
+from nmtr.training.distributed import Group
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
+from nmtr.training.shards import Feed, ShardSampler
+
+
+class DivergedError(NmtrError):
+    """The loss or the weights have left what numbers can hold."""
+
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -95,20 +102,26 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 10.0,
     report: Report | None = None,
+    feed: Feed | None = None,
 ) -> Progress:
     """Train in place for `epochs`, or with `measure` until it stops improving (then keep the best).
 
     With `checkpoint`, takes up where a killed run of the same phase stopped, and ends with the
-    weights that it would have had. Raises NmtrError with advice when training diverges, DataError
-    where there is nothing to learn from.
+    weights that it would have had. In a process group each process trains on its part of every
+    batch, or with `feed` on its own users' records; the first alone measures and keeps checkpoints.
+    Raises NmtrError with advice when
+    training diverges, DataError where there is nothing to learn from.
     """
+    group = Group.current()
     model.learn(records)
-    work = _work(model, records.only(model.learns), config)
+    own = feed.records(phase) if feed else None
+    work = _work(model, records.only(model.learns), config, group, own)
     if not work.steps:
         raise DataError(f"{phase}: no record is left to train on; the log is too small to hold out")
     state = Progress(phase)
     if checkpoint and checkpoint.exists():
         state = restore(checkpoint, phase, model, work.optimizer) or state
+    state = share_progress(group, state, model, work.optimizer)
     saved = time.monotonic()
     while state.epochs_done < epochs and not (measure and _spent(state, config, model)):
         began = time.monotonic()
@@ -120,14 +133,18 @@ def train(
             "seconds": time.monotonic() - began,
         }
         if measure:
-            values = measure(model)
+            values = group.decide(lambda: measure(model))
             line |= values
             if values[config.select] > state.best_value and state.epochs_done > model.warm_up:
                 state.best_value, state.best_epoch = values[config.select], state.epochs_done
                 state.best = {name: each.clone() for name, each in model.state_dict().items()}
         state.history.append(line)
-        if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
-            save(checkpoint, state, model, work.optimizer)
+        due = time.monotonic() - saved >= checkpoint_seconds
+        if group.decide(lambda due=due: due):  # type: ignore[misc]
+            if checkpoint:
+                save(checkpoint, state, model, work.optimizer)
+            if feed:
+                feed.keep()
             saved = time.monotonic()
     if measure:
         model.load_state_dict(state.best)
@@ -151,21 +168,29 @@ def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> 
             report(state.phase, state.epochs_done + 1, step, work.steps, total / step)
     if not all(bool(each.isfinite().all()) for each in model.parameters()):
         raise _diverged("a weight is no number", state, step, work)
+    if isinstance(work, Steps):
+        work.group.check_alike(model)
     state.epochs_done += 1
     return total / work.steps
 
 
-def _diverged(what: str, state: Progress, step: int, work: Work) -> NmtrError:
-    return NmtrError(
+def _diverged(what: str, state: Progress, step: int, work: Work) -> DivergedError:
+    return DivergedError(
         f"{what} in {state.phase}, epoch {state.epochs_done + 1}, step {step} of {work.steps}: "
         f"training diverged. Try a lower learning_rate (it is {work.optimizer.rate}), adagrad, or "
         "some l2"
     )
 
 
-def _work(model: Model, records: Records, config: Training) -> Work:
-    """What the model's epochs are made of."""
+def _work(
+    model: Model, records: Records, config: Training, group: Group, own: Records | None
+) -> Work:
+    """What the model's epochs are made of; own: the records of this process's users, if divided."""
     rate = config.learning_rate
+    if group.world > 1 and (model.sweeps or not model.divides):
+        raise UsageError(
+            f"this model's epochs cannot be divided among {group.world} processes; train it in one"
+        )
     if model.sweeps:
         steps = int(any(each.nnz for each in records.sets))
         sweep = model.sweep(records, rate=rate, negatives=_counts(model, config)[-1])
@@ -175,7 +200,10 @@ def _work(model: Model, records: Records, config: Training) -> Work:
     model.to(device)
     named, shares = model.named_parameters(), model.rate_shares()
     optimizer = make_optimizer(config.optimizer, named, rate=rate, shares=shares)
-    return Steps(optimizer, model, batches(model, records, config), device)
+    drawn = batches(model, records if own is None else own.only(model.learns), config)
+    if own is not None:
+        drawn = ShardSampler.of(drawn, group)
+    return Steps(optimizer, model, drawn, device, group)
 
 
 def batches(model: Model, records: Records, config: Training) -> Batches:
@@ -205,12 +233,13 @@ def _counts(model: Model, config: Training) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Steps:
-    """Epochs of batches, a step of the optimiser each."""
+    """Epochs of batches, a step of the optimiser each, made alike by every process of the group."""
 
     optimizer: Optimizer
     model: Model
     sampler: Batches
     device: torch.device
+    group: Group
 
     @property
     def steps(self) -> int:
@@ -218,11 +247,13 @@ class Steps:
 
     def losses(self, epoch: int) -> Iterator[float]:
         """The loss of each batch, before its step is made."""
-        drawn = self.sampler.epoch(epoch)
+        group = self.group
+        drawn = self.sampler.epoch(epoch, rank=group.rank, world=group.world)
         for batch in ahead(drawn) if torch.get_num_threads() > 1 else drawn:
-            loss = self.model.loss(batch.to(self.device))
-            yield loss.item()
+            share = group.share(len(batch))
+            loss = self.model.loss(batch.to(self.device)) * share
             loss.backward()  # type: ignore[no-untyped-call]
+            yield group.merge(self.optimizer.parameters, loss.item())
             self.optimizer.step()
 
 

@@ -33,10 +33,12 @@ def tune(
     budget: Budget | None = None,
     report: Report | None = None,
     notify: Notify | None = None,
+    workers: int = 0,
 ) -> Found:
     """Search a model's space on validation; keep the study at `path`, or go on with it.
 
-    fixed: options that keep their value. Raises UsageError where there is nothing to search, the
+    fixed: options that keep their value; workers: of Ray, which then makes as many trials at once;
+    0 to make them here. Raises UsageError where there is nothing to search, the
     settings do not fit, or the folder holds anything else; NmtrError where no trial came to an end.
     """
     budget = budget or Budget()
@@ -56,6 +58,10 @@ def tune(
     with opened(path, about, axes(space, data.behaviors)) as study:
         study.begin_session({**asdict(budget), "threads": torch.get_num_threads()})
         search = Search(study, settings, space, data.behaviors, objective, notify)
+        if workers:
+            from nmtr.training.ray_tune import RaySearch
+
+            search = RaySearch.of(search, data, workers)
         ended = "interruption"
         try:
             ended = search.run(budget)
@@ -90,7 +96,7 @@ def searched(settings: Settings, model: Model, fixed: Collection[str]) -> Space:
     return space
 
 
-def selection_phase(data: Interactions, base: Settings, report: Report | None) -> Objective:
+def selection_phase(data: Interactions, base: Settings, report: Report | None = None) -> Objective:
     """An objective: the best value of the metric that a training reaches, and the epoch."""
     selection, metric = Selection.of(data, base), base.training.select
     measure = selection.measure(metric)
