@@ -226,11 +226,15 @@ def test_two_arms_can_be_looked_at_by_name(serve: Serve, bundled: str) -> None:
     for arm in ("control", "new"):
         page = client.post("/page/user", data={"user": known_user(client), "arm": arm}).text
         assert f"arm {arm}." in page
+    assert "Nobody has met an arm yet" in client.get("/page/experiment").text
+    client.get("/v1/recommendations?user=somebody")
     report = client.get("/page/experiment").text
     assert "Persons met the arms as their shares say" in report
     assert "too few persons yet" in report
 
 
 def test_a_bundle_without_reports_and_one_arm_say_so(client: TestClient) -> None:
+    assert "time, validation" in client.get("/page/model").text
+    runtime_of(client).arms.arms[0].bundle.__dict__["reports"] = {}  # as of a run never evaluated
     assert "holds no report" in client.get("/page/model").text
     assert "nothing to compare" in client.get("/page/experiment").text

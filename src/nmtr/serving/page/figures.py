@@ -72,8 +72,8 @@ def tables(reports: Mapping[str, Any]) -> Iterator[Table]:
     """A table for each report of a model card that can be shown as one, test before validation."""
     for report in sorted(reports.values(), key=lambda each: each.get("fold") != "test"):
         models: Mapping[str, Any] = report.get("models", {})
-        first = next(iter(models.values()), {})
-        known = next(iter(first.values()), {})
+        first: Mapping[str, Any] = next(iter(models.values()), {})
+        known: Mapping[str, Any] = next(iter(first.values()), {})
         names = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in SHOWN_AT]
         metrics = [each for each in names if each in known]
         if not metrics:
@@ -86,7 +86,7 @@ def tables(reports: Mapping[str, Any]) -> Iterator[Table]:
         slices = [
             Sliced(name, int(first[name][plotted]["users"]), [
                 Line(model, [found[name][each]["mean"] for each in metrics],
-                     mark(*(found[name][plotted][of] for of in ("mean", "low", "high")), scale))
+                     _mark(found[name][plotted], scale))
                 for model, found in models.items() if plotted in found.get(name, {})
             ])
             for name in first if plotted in first[name]
@@ -95,6 +95,10 @@ def tables(reports: Mapping[str, Any]) -> Iterator[Table]:
             report.get("protocol", ""), report.get("in_words", ""), metrics, plotted, scale[1],
             slices,
         )  # fmt: skip
+
+
+def _mark(metric: Mapping[str, Any], scale: tuple[float, float]) -> Mark:
+    return mark(metric["mean"], metric["low"], metric["high"], scale)
 
 
 def estimates(arms: Sequence[Mapping[str, Any]], name: str) -> tuple[list[Mark | None], float]:
