@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nmtr.data.catalogue import read_catalogue
 from nmtr.data.interactions import Interactions, load
 from nmtr.options import parse_assignments
 from nmtr.serving.bundle import Bundle, open_bundle
 from nmtr.serving.bundling import write_bundle
-from nmtr.serving.catalogue import read_catalogue
 from nmtr.serving.refresh.options import Options
 from nmtr.training.folder import WEIGHTS, Run, open_run
 from nmtr.training.run import execute

@@ -27,8 +27,9 @@ IDS = ("user_id", "item_id")
 class Gathered:
     """frame: every event once, in order of time, less those of erased persons, up to `now`.
 
-    repeated: rows that had come as often before, by source and time (timestamp). ahead: the times
-    of events that are later than now, and left out. fresh: of the files, what the home's log lacks.
+    repeated: (timestamp, again) of every row that was read this time, again where an equal one
+    stands before it in its source. ahead: events that are later than now, and left out. fresh: of
+    the files, what the home's log lacks.
     """
 
     frame: pl.DataFrame
@@ -118,7 +119,6 @@ def _read_store(store: Store, options: Options) -> pl.DataFrame | None:
 
 
 def _repeated(frame: pl.DataFrame) -> pl.DataFrame:
-    """(timestamp, again): whether an equal event stands before it in the same source."""
     again = ~pl.struct(frame.columns).is_first_distinct()
     return frame.select("timestamp", again.alias("again"))
 

@@ -48,6 +48,7 @@ class Night:
         self.home, self.options, self.store = home, options, store
         self.say, self.report = say, report
         self.path = home.night
+        self._bots: pl.DataFrame | None = None  # user_id, where there are new ones
 
     def run(self, wish: Wish) -> Outcome:
         """Do what is left to be done. Raises RefusedError, or what the steps raise."""
@@ -99,6 +100,9 @@ class Night:
         name = f"{started:%Y%m%dT%H%M%S%f}"
         if found.fresh is not None and found.fresh.height:
             keep(self.home, found.fresh, name=name)
+        if self._bots is not None:
+            with replace_file(self.home.bots) as temporary:
+                self._bots.write_parquet(temporary)
         frame = found.frame
         target = frame.filter((pl.col("behavior") == self.options.behaviors[-1]) & ~pl.col("undo"))
         if not (target["timestamp"] < cut).any() or not (target["timestamp"] >= cut).any():
@@ -148,9 +152,7 @@ class Night:
             self.say(f"{new.height:,} users are left out as bots")
             frame = _less(frame, new)
             if new.height:
-                both = new if gone is None else pl.concat([_typed(gone, new), new])
-                with replace_file(bots) as temporary:
-                    both.write_parquet(temporary)
+                self._bots = new if gone is None else pl.concat([_typed(gone, new), new])
         return replace(found, frame=frame)
 
     def _cut(self, end: int) -> int:
