@@ -129,6 +129,7 @@ def _chosen(
 def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
     """Settings from a preset or a file, and the data set that the file names, if it does."""
     from nmtr.errors import UsageError
+    from nmtr.options import unknown
     from nmtr.training.presets import presets
     from nmtr.training.settings import Settings, read_settings
 
@@ -137,7 +138,7 @@ def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Pa
     if preset:
         files = presets()
         if preset not in files:
-            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(files)}")
+            raise unknown("preset", preset, files)
         return read_settings(files[preset])[0], None
     if config:
         settings, about = read_settings(config)
@@ -220,13 +221,14 @@ def _read_test(
     from nmtr.data.split import PROTOCOLS, split
     from nmtr.errors import UsageError
     from nmtr.evaluation.report import baselines, evaluate
+    from nmtr.options import unknown
     from nmtr.training.folder import save_report
     from nmtr.training.reads import default_log, log_read
 
     trained = opened.settings.protocol
     chosen = protocol or trained
     if chosen not in PROTOCOLS:
-        raise UsageError(f"unknown protocol '{chosen}'; one of {', '.join(PROTOCOLS)}")
+        raise unknown("protocol", chosen, PROTOCOLS)
     if chosen != trained and {chosen, trained} != {"as-published", "discovery"}:
         raise UsageError(
             f"this run was trained for {trained}, whose training records are not those of "
