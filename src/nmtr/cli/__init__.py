@@ -132,9 +132,7 @@ def _parse(words: Sequence[str]) -> None:
             error_console=Console(stderr=True, highlight=False, soft_wrap=True),
         )
     except CycloptsError as error:
-        raise UsageError(
-            f"{_reworded(error)}\nSee nmtr --help, or nmtr COMMAND --help."
-        ) from error
+        raise UsageError(f"{_reworded(error)}\nSee nmtr --help, or nmtr COMMAND --help.") from error
 
 
 def _reworded(error: CycloptsError) -> str:

@@ -9,7 +9,9 @@ from nmtr.cli import COMMANDS, EPILOGUE
 from nmtr.errors import UsageError
 
 TITLE = "nmtr: recommendations that learn from everything users do: view, cart, buy."
-USAGE = "nmtr COMMAND [ARGUMENTS]; nmtr COMMAND --help says what one takes; nmtr alone, where you are."
+USAGE = (
+    "nmtr COMMAND [ARGUMENTS]; nmtr COMMAND --help says what one takes; nmtr alone, where you are."
+)
 ALSO = {"data get": "download and verify a named public data set"}
 
 

@@ -107,8 +107,9 @@ def _resume(home: Path, run: str) -> str:
         data = tomllib.loads(config.read_text(encoding="utf-8")).get("data") or "DATA"
     except (OSError, ValueError):
         data = "DATA"
-    return f"nmtr train {shlex.join([data])} --config {shlex.join([f'{run}/config.toml'])} --out " + (
-        shlex.join([run])
+    return (
+        f"nmtr train {shlex.join([data])} --config {shlex.join([f'{run}/config.toml'])} --out "
+        + (shlex.join([run]))
     )
 
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import bar, console, emit_json, say, training_bar
+from nmtr.cli.show import bar, console, emit_json, remark, say, training_bar
 
 if TYPE_CHECKING:
     from nmtr.training.choice import Choice
@@ -28,12 +28,15 @@ def train(
     config: Path | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
     budget: str = "10m",
+    log: Annotated[list[Literal["tensorboard", "mlflow"]] | None, Parameter(name="--log")] = None,
+    json: bool = False,
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
     Without --model, --preset or --config validation chooses the model too, among a few with their
     usual settings, within the budget. A run that was killed goes on where it stopped when the same
-    command is given again.
+    command is given again. What a preset or a file says comes before the defaults, --model and
+    --protocol before that, and --set before all.
 
     Parameters
     ----------
@@ -58,7 +61,13 @@ def train(
     budget
         how long models are compared where none is named: 90s, 10m, 1h. The first few are always
         tried, and the training that follows takes its own time.
+    log
+        tensorboard (into OUT/tensorboard) or mlflow (to MLFLOW_TRACKING_URI), when it is done; may
+        be repeated. nmtr export RUN does it later, and elsewhere.
+    json
+        print as JSON.
     """
+    from nmtr.cli.beginning import begins, log_finished, say_sources
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.files import write_text
@@ -71,19 +80,27 @@ def train(
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
     changes, choice = parse_assignments(set or []), None
-    if model or preset or config:
+    named = bool(model or preset or config)
+    if named:
         settings = override(settings, changes, model=model, protocol=protocol)
+        say_sources(preset or config, model=model, protocol=protocol, asked=changes)
     else:
         settings, choice = _chosen(data, out, changes, protocol, minutes)
-    if any(out.glob("checkpoint-*.safetensors")):
-        say(f"{out} holds an unfinished run: going on from its checkpoint")
-    with training_bar() as report:
-        run = execute(load(data), settings, out, report=report)
-    if choice:
-        write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
-    if run.model.trained:
-        say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
-    say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
+    opened = load(data)
+    if begins(opened, settings, out, changes if named else {}):
+        with training_bar() as report:
+            run = execute(opened, settings, out, report=report)
+        if choice:
+            write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
+        if run.model.trained:
+            about = f"{settings.model}, {run.settings.protocol}"
+            remark(f"{about}: fitted for {run.epochs} epoch(s)")
+        log_finished(out, log or ())
+    remark(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
+    if json:
+        from nmtr.training.folder import summary
+
+        emit_json(summary(out))
 
 
 def parse_minutes(text: str) -> float:
@@ -99,17 +116,16 @@ def parse_minutes(text: str) -> float:
 def _chosen(
     data: Path, out: Path, changes: Mapping[str, str], protocol: str | None, minutes: float
 ) -> tuple[Settings, Choice | None]:
-    """The settings of an unfinished run at `out`, or of the model that validation chooses."""
+    """The settings of the run that lies at `out`, or of the model that validation chooses."""
     from nmtr.data.interactions import load
     from nmtr.options import check_name
     from nmtr.training.choice import Tried, choose
-    from nmtr.training.folder import CONFIG, WEIGHTS, check_free
+    from nmtr.training.folder import CONFIG, check_free
     from nmtr.training.settings import Settings, general_names, override, read_settings
 
-    if (out / CONFIG).exists() and not (out / WEIGHTS).exists():
-        return read_settings(out / CONFIG)[0], None
-    if not (out / CONFIG).exists():
-        check_free(out, "run")
+    if (out / CONFIG).exists():
+        return override(read_settings(out / CONFIG)[0], changes, protocol=protocol), None
+    check_free(out, "run")
     for name in changes:
         check_name(name, general_names(), where="training (name a --model for options of its own)")
     base = override(Settings(), changes, protocol=protocol)
@@ -117,12 +133,12 @@ def _chosen(
     def tell(tried: Tried) -> None:
         value = "nothing" if tried.value is None else f"{tried.value:.4f}"
         said = f" ({tried.said})" if tried.said else ""
-        say(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
+        remark(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
 
-    say(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
+    remark(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
     with training_bar() as report:
         found = choose(load(data), base, minutes, report=report, tell=tell)
-    say(found.in_words())
+    remark(found.in_words())
     return found.settings, found
 
 
@@ -197,7 +213,7 @@ def evaluate(
 
         console.print(table(report, width=console.width))
         _say_who_leads(report, opened.settings.model)
-        say(f"Per-user values and the report are in {run}.")
+        remark(f"Per-user values and the report are in {run}.")
 
 
 def _say_who_leads(report: dict[str, Any], model: str) -> None:
@@ -244,13 +260,13 @@ def _read_test(
 def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     """The selection phase's epochs, and the chosen model on validation, baselines beside it."""
     from nmtr.evaluation.report import baselines, to_json
-    from nmtr.training.folder import open_report
+    from nmtr.training.folder import open_history, open_report
 
     parts = opened.split(fold="validation")
     report = open_report(path, "validation")
     own = report is not None
     report = report or to_json(baselines(parts), parts)  # a run that chose nothing by validation
-    epochs = _selection(path / "metrics.jsonl")
+    epochs = [each for each in open_history(path) if each["phase"] == "selection"]
     if json:
         emit_json(report | {"selection": epochs})
         return
@@ -265,19 +281,4 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     if not own:
         say("This run chose nothing by validation; the memory baselines on it:")
     console.print(table(report, width=console.width))
-    say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
-
-
-def _selection(file: Path) -> list[dict[str, Any]]:
-    """The epochs of the selection phase; none where the run was saved without them."""
-    import json
-
-    from nmtr.errors import DamagedError
-
-    if not file.exists():
-        return []
-    try:
-        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
-        return [each for each in lines if each["phase"] == "selection"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
+    remark(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
