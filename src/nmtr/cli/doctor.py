@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -88,8 +87,6 @@ def examine() -> Iterator[Check]:
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        return Check("python", "failed", found, "nmtr needs Python 3.11 or newer")
     return Check("python", "ok", f"{found}, nmtr {__version__} in {Path(__file__).parent.parent}")
 
 
@@ -114,7 +111,7 @@ def _numba_cache() -> Check:
 
     import nmtr
 
-    place = Path(numba.config.CACHE_DIR or Path(nmtr.__file__).parent / "models")
+    place = Path(getattr(numba.config, "CACHE_DIR", "") or Path(nmtr.__file__).parent / "models")
     try:
         with tempfile.TemporaryFile(dir=place):
             return Check("numba cache", "ok", f"writable, at {place}")
@@ -162,7 +159,7 @@ def _extras() -> Check:
 
 
 def _self_test() -> Check:
-    """Simulate, prepare, train, save, open and rank; what is recommended must be new to the user."""
+    """Simulate, prepare, train, save, open and rank."""
     from nmtr.data.events import ReadOptions
     from nmtr.data.simulator import SimulatorConfig, simulate
     from nmtr.estimator import NMTR, interactions

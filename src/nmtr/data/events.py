@@ -159,7 +159,8 @@ def _known_only(frame: pl.DataFrame, rows: Rows, notes: list[str]) -> pl.DataFra
         close = closest(first, behaviors)
         hint = f" (did you mean {first!r} by {close!r}?)" if close else ""
         raise DataError(
-            f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}{hint}; "
+            f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}"
+            f"{hint}; "
             f"values not in it, with their events: {listed}{more}; rename them with "
             f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out "
             "with --unknown drop"

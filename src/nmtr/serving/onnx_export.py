@@ -1,12 +1,11 @@
-"""NMTR's scoring network as an ONNX file: user and item indices in, logits of every behaviour out."""
+"""NMTR's scoring network as an ONNX file: users and items in, logits of every behaviour out."""
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -78,17 +77,16 @@ def export_onnx(run: Run, path: Path, *, by: By = "index") -> dict[str, object]:
             f"--onnx needs {error.name}; install it with `pip install 'nmtr[onnx]'`"
         ) from error
     made = _trace(Scorer(model.cpu().eval(), by), model.config.embedding)
-    loaded = onnx.load_from_string(made)
     about = {
         "model": run.settings.model,
         "behaviors": ",".join(run.data.behaviors),
         "fingerprint": run.data.fingerprint(),
     }
     for name, value in about.items():
-        loaded.metadata_props.add(key=name, value=value)
-    onnx.checker.check_model(loaded)
+        made.metadata_props.add(key=name, value=value)
+    onnx.checker.check_model(made)
     with replace_file(path) as temporary:
-        temporary.write_bytes(loaded.SerializeToString())
+        temporary.write_bytes(made.SerializeToString())
     users, items = (path.with_suffix(f".{each}.csv") for each in ("users", "items"))
     for file, vocabulary in ((users, run.data.users), (items, run.data.items)):
         with replace_file(file) as temporary:
@@ -96,13 +94,13 @@ def export_onnx(run: Run, path: Path, *, by: By = "index") -> dict[str, object]:
     return {"onnx": str(path), "users": str(users), "items": str(items), "by": by, **about}
 
 
-def _trace(scorer: Scorer, embedding: int) -> bytes:
-    """The network as ONNX bytes, sizes of users and items left open."""
+def _trace(scorer: Scorer, embedding: int) -> Any:
+    """The network as ONNX's own message, sizes of users and items left open."""
     users = torch.zeros(3, dtype=torch.int64) if scorer.by == "index" else torch.zeros(3, embedding)
     name = "users" if scorer.by == "index" else "vectors"
-    buffer = io.BytesIO()
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own
@@ -115,8 +113,7 @@ def _trace(scorer: Scorer, embedding: int) -> bytes:
                 dynamo=True,
                 verbose=False,
             )
-            assert program is not None
-            program.save(buffer)
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
-    return buffer.getvalue()
+        logger.setLevel(level)
+    assert program is not None
+    return program.model_proto

@@ -43,13 +43,13 @@ def to_tensorboard(run: Path, folder: Path) -> str:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
         raise _missing("tensorboard", error) from error
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder)) as writer:
         for name, epoch, value in points(run):
-            writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, epoch)
         for name, value in figures(run).items():
-            writer.add_scalar(f"final/{name}", value, 0)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"final/{name}", value, 0)
         rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(settings).items())
-        writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")  # type: ignore[no-untyped-call]
+        writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
     return str(folder)
 
 
@@ -76,7 +76,7 @@ def to_mlflow(run: Path, uri: str | None, experiment: str = "nmtr") -> str:
     client.log_batch(made, params=params, tags=tags)
     for start in range(0, len(metrics), 1000):  # what MLflow takes at once
         client.log_batch(made, metrics=metrics[start : start + 1000])
-    for file in sorted(run.glob("*.json")) + [run / CONFIG]:
+    for file in [*sorted(run.glob("*.json")), run / CONFIG]:
         client.log_artifact(made, str(file))
     client.set_terminated(made)
     return str(made)
@@ -90,7 +90,7 @@ def _settings(run: Path) -> tuple[Settings, dict[str, Any]]:
 
 def _flat(settings: Settings) -> dict[str, Any]:
     whole = asdict(settings)
-    return whole | whole.pop("training") | whole.pop("options")
+    return {**whole, **whole.pop("training"), **whole.pop("options")}
 
 
 def _plain(name: str) -> str:
