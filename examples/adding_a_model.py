@@ -1,6 +1,6 @@
 # %% [markdown]
 # # Adding a model
-# A model that counts: how often an item was met, by behaviours of different weight. In a file of its
+# A model that counts: how often an item was met, each behaviour at its own weight. In a file of its
 # own in `src/nmtr/models/`, every command finds it; docs/add-a-model.md has one that is trained.
 
 # %%
@@ -67,4 +67,4 @@ parts = split(data, default_protocol(data), fold="validation")
 model = WeightedPopularity(Config(), Shape(data.n_users, data.n_items, data.behaviors))
 model.learn(parts.train)
 for result in [evaluate(model, parts, name="weighted"), *baselines(parts)]:
-    print(f"{result.name:<12} ndcg@10 {result.values['all']['ndcg@10'].mean():.4f}")
+    print(f"{result.model:<12} ndcg@10 {result.values['all']['ndcg@10'].mean():.4f}")

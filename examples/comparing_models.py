@@ -1,6 +1,7 @@
 # %% [markdown]
 # # Comparing models with tests
-# Two models on one data set, ranked for the same users of validation, and how sure the difference is.
+# Two models on one data set, ranked for the same users of validation, and how sure
+# the difference is.
 
 # %%
 import tempfile

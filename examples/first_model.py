@@ -1,7 +1,8 @@
 # %% [markdown]
 # # A first model
-# A simulated shop, a cascade of its behaviours, and what it recommends. The cells open as a notebook
-# in VS Code, PyCharm and Jupyter (with Jupytext); `python examples/first_model.py` runs them all.
+# A simulated shop, a cascade of its behaviours, and what it recommends. The cells open as a
+# notebook in VS Code, PyCharm and Jupyter (with Jupytext); `python examples/first_model.py` runs
+# them all.
 
 # %%
 import tempfile

@@ -36,9 +36,7 @@ item = first.items[-1].item
 def score(*behaviors: str) -> dict[str, float]:
     """The item's probability for each behaviour, after these events."""
     events = tuple(Event(item, each) for each in behaviors)
-    answer = service.recommend(
-        Request(user=user, events=events, k=data.n_items, rules=everything)
-    )
+    answer = service.recommend(Request(user=user, events=events, k=data.n_items, rules=everything))
     return next(dict(each.behaviors) for each in answer.items if each.item == item)
 
 

@@ -189,9 +189,7 @@ def test_a_shell_is_given_the_commands_to_complete(says: Says, shell: str) -> No
     assert "recommend" in script
 
 
-def test_the_doctor_names_what_does_not_work(
-    says: Says, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_doctor_names_what_does_not_work(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise OSError("no model today")
 

@@ -44,7 +44,7 @@ def test_onnx_scores_as_torch_does(
     export_onnx(run, tmp_path / "m.onnx", by=by)  # type: ignore[arg-type]  # one of its two
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     users, items = np.array([5, -1, 0, 7]), np.arange(11)[::-1].copy()
-    none = tuple(each.take(np.full(4, 0))for each in timed_sets(timed))
+    none = tuple(each.take(np.full(4, 0)) for each in timed_sets(timed))
     histories = Histories(users, none)
     with torch.no_grad():
         state = run.model.encode(histories)
