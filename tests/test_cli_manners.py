@@ -40,7 +40,18 @@ def again(finished: Run, tmp_path: Path) -> list[object]:
     assert finished.path
     shutil.copytree(finished.path, tmp_path / "run")
     data = finished.data.path
-    return ["train", data, "--out", tmp_path / "run", "-s", "embedding=8", "-s", "epochs=3"]
+    return [
+        "train",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--model",
+        "nmtr-gmf",
+        "-s",
+        "embedding=8",
+        "-s",
+        "epochs=3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,10 @@ def test_what_was_meant_is_found_whatever_its_case(
         (["train", "DATA", "--out", "NEW", "--protocol", "Tiem"], "did you mean 'time'"),
         (["train", "DATA", "--out", "NEW", "--preset", "Paper"], "did you mean 'paper'"),
         (["data", "get", "BeiBei", "--out", "NEW"], "did you mean 'beibei'"),
-        (["train", "DATA", "--out", "NEW", "-s", "layers=8"], "GMF, which has no MLP"),
+        (
+            ["train", "DATA", "--out", "NEW", "--model", "nmtr-gmf", "-s", "layers=8"],
+            "GMF, which has no MLP",
+        ),
         (["train", "DATA", "--out", "NEW", "--model", "ease", "-s", "epochs=3"], "without epochs"),
         (["train", "DATA", "--out", "NEW", "--model", "bpr", "-s", "optimizer=sgd"], "sweeps"),
         (["tune", "DATA", "--out", "NEW", "--model", "ease", "-s", "epochs=3"], "without epochs"),
