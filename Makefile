@@ -31,13 +31,13 @@ bench: install
 	$(BIN)/python benchmarks/run.py
 
 lint: install
-	$(BIN)/ruff check src tests experiments benchmarks docs
-	$(BIN)/ruff format --check src tests experiments benchmarks docs
+	$(BIN)/ruff check src tests experiments benchmarks docs examples
+	$(BIN)/ruff format --check src tests experiments benchmarks docs examples
 	$(BIN)/mypy
 
 format: install
-	$(BIN)/ruff check --fix src tests experiments benchmarks docs
-	$(BIN)/ruff format src tests experiments benchmarks docs
+	$(BIN)/ruff check --fix src tests experiments benchmarks docs examples
+	$(BIN)/ruff format src tests experiments benchmarks docs examples
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

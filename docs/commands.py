@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from nmtr.cli import COMMANDS, application
+from nmtr.cli.front import help_text
 
 MARK = "<!-- every command's help -->"
 WIDTH = 100
@@ -26,6 +27,8 @@ def _sections() -> Iterator[str]:
 
 
 def _help(words: list[str]) -> str:
+    if not words:
+        return help_text(WIDTH)
     screen = io.StringIO()
     console = Console(file=screen, width=WIDTH, no_color=True)
     application(words)([*words, "--help"], console=console, result_action="return_value")

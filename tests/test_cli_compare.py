@@ -156,7 +156,7 @@ def test_what_does_not_compare_is_refused_and_named(
         ([first, "--on", "last"], "has no vectors-last.npz"),
         ([first, "--metric", "auc"], "metric 'auc': expected hr|ndcg"),
         ([first, "--slice", "old"], "unknown slice 'old'"),
-        ([first, "--against", "bpr"], "no model 'bpr' to compare with; one of popularity"),
+        ([first, "--against", "bpr"], "unknown model to compare with 'bpr'; one of popularity"),
     ):
         assert message in says("compare", *words, code=2)
 

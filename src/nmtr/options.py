@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -34,9 +34,27 @@ def check_name(name: str, known: Sequence[str], *, where: str) -> None:
     """Raise UsageError, with the name that was likely meant, where an option is not known."""
     if name in known:
         return
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean '{close[0]}'?" if close else f"; it has {', '.join(known) or 'none'}"
+    close = closest(name, known)
+    hint = f"; did you mean '{close}'?" if close else f"; it has {', '.join(known) or 'none'}"
     raise UsageError(f"{where} has no option '{name}'{hint}")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was likely meant, whatever the case of its letters; None if none is."""
+    by_key = {_key(each): each for each in known}
+    found = difflib.get_close_matches(_key(name), by_key, 1)
+    return by_key[found[0]] if found else None
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> UsageError:
+    """The error for a name that is none of those known, with the one that was likely meant."""
+    close = closest(name, known)
+    hint = f"did you mean '{close}'? It is " if close else ""
+    return UsageError(f"unknown {what} '{name}'; {hint}one of {', '.join(known)}")
+
+
+def _key(name: str) -> str:
+    return name.casefold().replace("_", "-")
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, str]:

@@ -6,16 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-
-from cyclopts import App, CycloptsError
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from nmtr import __version__
-from nmtr.errors import ElsewhereError, NmtrError
+from nmtr.errors import ElsewhereError, NmtrError, UsageError
+
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
 
 EPILOGUE = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. "
-    "Add --debug to any command for a traceback."
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Any command takes --quiet, for "
+    "results and errors alone, and --debug, for a traceback."
 )
 
 COMMANDS = {
@@ -32,11 +33,17 @@ COMMANDS = {
     "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),
     "serve": ("nmtr.cli.serve:serve", "recommendations and events over HTTP"),
     "refresh": ("nmtr.cli.refresh:refresh", "retrain what is served, judge it, exchange it"),
+    "export": ("nmtr.cli.export:export", "a run to ONNX, MLflow or TensorBoard"),
+    "doctor": ("nmtr.cli.doctor:doctor", "is this installation sound"),
+    "completion": ("nmtr.cli.completion:completion", "let the shell complete what is typed"),
 }
+RESUMES = ("train", "tune", "reproduce", "recommend", "refresh")
 
 
 def application(words: Sequence[str]) -> App:
     """The commands; the one that `words` ask for is loaded with its own, longer help."""
+    from cyclopts import App
+
     app = App(
         name="nmtr",
         version=__version__,
@@ -54,50 +61,28 @@ def application(words: Sequence[str]) -> App:
     return app
 
 
-class Output(Console):
-    """A console that leaves a closed pipe to run(), where Rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 given: Sequence[str] = ()  # the words of the command that runs, for the log of test reads
+quiet = False  # --quiet or --json: remarks, progress and what comes next are not shown
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
-    global given
+    global given, quiet
     given = arguments
     debug = "--debug" in arguments
-    words = [each for each in arguments if each != "--debug"]
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    quiet = "--quiet" in arguments or "--json" in arguments
+    words = [each for each in arguments if each not in ("--debug", "--quiet")]
     try:
-        application(words)(
-            words,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-            console=Output(),
-            error_console=errors,
-        )
+        _answer(words)
         sys.stdout.flush()
-    except CycloptsError as error:
-        if debug:
-            raise
-        errors.print(f"nmtr: {error}", style="red", markup=False)
-        errors.print("See nmtr --help, or nmtr COMMAND --help.", markup=False)
-        return 2
     except NmtrError as error:
         if debug:
             raise
         if not isinstance(error, ElsewhereError):
-            errors.print(f"nmtr: {error}", style="red", markup=False)
+            _complain(f"nmtr: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
-        errors.print(
-            "nmtr: interrupted; nothing half-written is left. "
-            "The same command goes on where a run stopped."
-        )
+        _complain(f"nmtr: interrupted; nothing half-written is left. {_after_interrupt(words)}")
         return 130
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more when it flushes.
@@ -108,11 +93,76 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        errors.print(f"nmtr: {type(error).__name__}: {error}", style="red", markup=False)
+        _complain(f"nmtr: {type(error).__name__}: {error}", style="red")
         if not isinstance(error, OSError | MemoryError):
-            errors.print("This should not happen. The same command with --debug shows where.")
+            _complain("This should not happen. The same command with --debug shows where.")
         return 1
     return 0
+
+
+def _answer(words: Sequence[str]) -> None:
+    """What needs no parser, without waiting for one; any command else."""
+    from nmtr.cli import front
+
+    if words in ([], ["--json"]):
+        from nmtr.cli.overview import overview
+
+        overview(json=bool(words))
+    elif words in (["--help"], ["-h"]):
+        print(front.help_text())
+    elif words == ["--version"]:
+        print(__version__)
+    else:
+        front.check_command(words[0])
+        _parse(words)
+
+
+def _parse(words: Sequence[str]) -> None:
+    from cyclopts import CycloptsError
+    from rich.console import Console
+
+    from nmtr.cli.show import Output
+
+    try:
+        application(words)(
+            words,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+            console=Output(),
+            error_console=Console(stderr=True, highlight=False, soft_wrap=True),
+        )
+    except CycloptsError as error:
+        raise UsageError(f"{_reworded(error)}\nSee nmtr --help, or nmtr COMMAND --help.") from error
+
+
+def _reworded(error: CycloptsError) -> str:
+    """The parser's message; with the option that was meant where only the case was wrong."""
+    from cyclopts import UnknownOptionError
+
+    from nmtr.options import closest
+
+    text = str(error)
+    if isinstance(error, UnknownOptionError) and "Did you mean" not in text:
+        names = [name for each in error.argument_collection or () for name in each.names]
+        close = closest(str(error.token.keyword or error.token.value), names)
+        text += f" Did you mean {close}?" if close else ""
+    return text
+
+
+def _after_interrupt(words: Sequence[str]) -> str:
+    """How to go on."""
+    import shlex
+
+    if words[:1] and words[0] in RESUMES:
+        return f"To go on where it stopped: nmtr {shlex.join(words)}"
+    return "The same command begins anew."
+
+
+def _complain(text: str, *, style: str | None = None) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)
 
 
 def main() -> None:

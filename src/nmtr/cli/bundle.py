@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nmtr.cli.show import emit_json, say
+from nmtr.cli.show import emit_json, remark, say
 
 
 def bundle(
@@ -58,7 +58,7 @@ def bundle(
     write_bundle(opened, out, catalogue=catalogue)
     _show(check_bundle(out), out, note=note, json=json)
     if not json:
-        say(f"Next: nmtr recommend {out} --users ID")
+        remark(f"Next: nmtr recommend {out} --users ID")
 
 
 def _show(manifest: Mapping[str, Any], path: Path, *, note: str, json: bool) -> None:

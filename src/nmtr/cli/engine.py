@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nmtr.cli.show import say
+from nmtr.cli.show import remark
 
 if TYPE_CHECKING:
     from nmtr.training.run import Settings
@@ -43,10 +43,10 @@ def train_on_ray(data: Path, settings: Settings, out: Path, workers: int) -> Non
     from nmtr.training import ray_engine
 
     epochs = ray_engine.train(data, settings, out, workers=workers)
-    say(f"{settings.model}: fitted for {epochs} epoch(s) by {workers} worker(s) of Ray")
+    remark(f"{settings.model}: fitted for {epochs} epoch(s) by {workers} worker(s) of Ray")
     say_next(out)
 
 
 def say_next(out: Path) -> None:
     """What may follow a training."""
-    say(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")
+    remark(f"Run in {out}. Next: nmtr evaluate {out}   and   nmtr recommend {out} --users ID")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import bar, console, emit_json, mapping, say, words
+from nmtr.cli.show import bar, console, emit_json, mapping, remark, say, words
 
 
 def simulate(
@@ -19,6 +19,7 @@ def simulate(
     events: int = 200_000,
     days: int = 60,
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Simulate a shop with a true funnel, its truth beside it.
 
@@ -36,6 +37,8 @@ def simulate(
         how many days the log covers.
     seed
         the same seed gives the same shop.
+    json
+        print as JSON.
     """
     from nmtr.data.simulator import SimulatorConfig
     from nmtr.data.simulator import simulate as run
@@ -43,9 +46,11 @@ def simulate(
     config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed)
     with bar("simulate") as progress:
         run(config, out, progress=progress)
-    say(f"Simulated shop in {out}.")
     log = f"{out}/events-*.parquet"
-    say(f"Next: nmtr prepare '{log}' --behaviors view,cart,buy --out DATA")
+    if json:
+        emit_json({"shop": str(out), "events": log})
+    remark(f"Simulated shop in {out}.")
+    remark(f"Next: nmtr prepare '{log}' --behaviors view,cart,buy --out DATA")
 
 
 def prepare(
@@ -162,7 +167,7 @@ def prepare(
         return
     dropped = log.report.dropped
     for note in (*log.report.notes, *notes):
-        say(f"note: {note}")
+        remark(f"note: {note}")
     say(
         f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"
         + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count)
@@ -172,7 +177,7 @@ def prepare(
     )
     size = f"{data.n_users:,} users x {data.n_items:,} items"
     say(f"{size}; events: {counts}; hold-out: {data.holdout['rule']}")
-    say(f"Prepared in {out}. Next: nmtr audit {out}")
+    remark(f"Prepared in {out}. Next: nmtr audit {out}")
 
 
 def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:
@@ -220,7 +225,7 @@ def audit(data: Path, /, *, json: bool = False) -> None:
         console.print(render(found))
 
 
-def get(name: str, /, *, out: Path, base_url: str | None = None) -> None:
+def get(name: str, /, *, out: Path, base_url: str | None = None, json: bool = False) -> None:
     """Download a named public data set and verify it.
 
     Parameters
@@ -231,14 +236,18 @@ def get(name: str, /, *, out: Path, base_url: str | None = None) -> None:
         folder to write: events.parquet and test.parquet.
     base_url
         a mirror of raw.githubusercontent.com.
+    json
+        print as JSON.
     """
     from nmtr.cli.show import bar as show
     from nmtr.data.datasets import get as fetch
 
     with show(f"get {name}") as progress:
         fetch(name, out, base_url=base_url, progress=lambda _, done, of: progress(done, of))
-    say(f"{name} in {out}.")
-    say(
+    if json:
+        emit_json({"name": name, "events": f"{out}/events.parquet", "test": f"{out}/test.parquet"})
+    remark(f"{name} in {out}.")
+    remark(
         f"Next: nmtr prepare {out}/events.parquet --behaviors view,cart,buy "
         f"--holdout {out}/test.parquet --out DATA"
     )

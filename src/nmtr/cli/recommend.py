@@ -200,9 +200,8 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
         say(f"user {each} {why}; these are popular items")
     shown = Table()
     for name in frame.columns:
-        shown.add_column(
-            name, justify="left" if name in ("user_id", "item_id", "basis") else "right"
-        )
+        text = name in ("user_id", "item_id", "basis")
+        shown.add_column(name, justify="left" if text else "right", overflow="fold")
     for row in frame.iter_rows():
         # As Text: an id may hold brackets, which Rich would take for markup.
         cells = (f"{each:.4f}" if isinstance(each, float) else str(each) for each in row)

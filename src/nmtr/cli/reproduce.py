@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmtr.cli.show import say, training_bar, words
+from nmtr.cli.show import emit_json, remark, training_bar, words
 
 
 def reproduce(
@@ -22,6 +22,7 @@ def reproduce(
     leak_free: bool = False,
     quick: bool = False,
     reads: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Train what the target needs, read the test, and write tables, plots and a page.
 
@@ -55,6 +56,8 @@ def reproduce(
         a smoke test: trained for a moment; the numbers mean nothing.
     reads
         the log of test reads; by default experiments/TEST_READS.md, else OUT/TEST_READS.md.
+    json
+        print as JSON.
     """
     from nmtr import cli
     from nmtr.data.interactions import load
@@ -78,11 +81,14 @@ def reproduce(
     with training_bar() as report:
         waiting = run_cells(
             out, cells, asked, log=reads or default_log(out), words=cli.given, minutes=budget,
-            notify=say, report=report,
+            notify=remark, report=report,
         )  # fmt: skip
     made = documents(out, asked, targets)
-    say(f"{len(cells) - waiting} of {len(cells)} cells are finished in {out / 'cells'}.")
+    remark(f"{len(cells) - waiting} of {len(cells)} cells are finished in {out / 'cells'}.")
     if waiting:
-        say("The budget is spent; the same command goes on.")
+        remark("The budget is spent; the same command goes on.")
     page = "index.html" if target == "all" else f"{made[0].name}.html"
-    say(f"Wrote {', '.join(f'{each.name}.md' for each in made)}; to read: {out / page}")
+    remark(f"Wrote {', '.join(f'{each.name}.md' for each in made)}; to read: {out / page}")
+    if json:
+        files = [f"{each.name}.md" for each in made]
+        emit_json({"out": str(out), "cells": len(cells), "waiting": waiting, "written": files})

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from nmtr.cli.engine import Engine, check_named, ray_workers, say_next, train_on_ray
-from nmtr.cli.show import bar, console, emit_json, say, training_bar
+from nmtr.cli.show import bar, console, emit_json, remark, say, training_bar
 
 if TYPE_CHECKING:
     from nmtr.training.choice import Choice
@@ -32,13 +32,16 @@ def train(
     budget: str = "10m",
     engine: Engine = "here",
     workers: int | None = None,
+    log: Annotated[list[Literal["tensorboard", "mlflow"]] | None, Parameter(name="--log")] = None,
+    json: bool = False,
 ) -> None:
     """Train a model: validation chooses the epoch, then it is fitted again on all but test.
 
     Without --model, --preset or --config validation chooses the model too, among a few with their
     usual settings, within the budget. A run that was killed goes on where it stopped when the same
-    command is given again. Under torchrun, `torchrun --nproc-per-node 2 -m nmtr train ...`, the
-    processes train one model.
+    command is given again. What a preset or a file says comes before the defaults, --model and
+    --protocol before that, and --set before all. Under torchrun, `torchrun --nproc-per-node 2 -m
+    nmtr train ...`, the processes train one model.
 
     Parameters
     ----------
@@ -67,7 +70,13 @@ def train(
         ray: train by the workers of a Ray cluster; needs pip install 'nmtr[ray]'.
     workers
         how many processes of Ray train together; one unless said.
+    log
+        tensorboard (into OUT/tensorboard) or mlflow (to MLFLOW_TRACKING_URI), when it is done; may
+        be repeated. nmtr export RUN does it later, and elsewhere.
+    json
+        print as JSON.
     """
+    from nmtr.cli.beginning import begins, log_finished, say_sources
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.files import write_text
@@ -80,29 +89,39 @@ def train(
     settings, place = find_settings(preset, config)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr train DATA --out RUN")
-    changes, choice, named = parse_assignments(set or []), None, bool(model or preset or config)
+    changes, choice = parse_assignments(set or []), None
+    named = bool(model or preset or config)
     if named:
         settings = override(settings, changes, model=model, protocol=protocol)
+        say_sources(preset or config, model=model, protocol=protocol, asked=changes)
     if count := ray_workers(engine, workers):
         check_named(named)
         train_on_ray(data, settings, out, count)
         return
+    opened = load(data)
     with joined(settings.training.device) as group:
         if group.world > 1:
             check_named(named)
         if not named:
             settings, choice = _chosen(data, out, changes, protocol, minutes)
-        if group.first and any(out.glob("checkpoint-*.safetensors")):
-            say(f"{out} holds an unfinished run: going on from its checkpoint")
-        with training_bar() if group.first else nullcontext() as report:
-            run = execute(load(data), settings, out, report=report)
+        begun = begins(opened, settings, out, changes if named else {})
+        if begun:
+            with training_bar() if group.first else nullcontext() as report:
+                run = execute(opened, settings, out, report=report)
     if not group.first:
         return
-    if choice:
-        write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
-    if run.model.trained:
-        say(f"{settings.model}, {run.settings.protocol}: fitted for {run.epochs} epoch(s)")
+    if begun:
+        if choice:
+            write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
+        if run.model.trained:
+            about = f"{settings.model}, {run.settings.protocol}"
+            remark(f"{about}: fitted for {run.epochs} epoch(s)")
+        log_finished(out, log or ())
     say_next(out)
+    if json:
+        from nmtr.training.folder import summary
+
+        emit_json(summary(out))
 
 
 def parse_minutes(text: str) -> float:
@@ -118,17 +137,16 @@ def parse_minutes(text: str) -> float:
 def _chosen(
     data: Path, out: Path, changes: Mapping[str, str], protocol: str | None, minutes: float
 ) -> tuple[Settings, Choice | None]:
-    """The settings of an unfinished run at `out`, or of the model that validation chooses."""
+    """The settings of the run that lies at `out`, or of the model that validation chooses."""
     from nmtr.data.interactions import load
     from nmtr.options import check_name
     from nmtr.training.choice import Tried, choose
-    from nmtr.training.folder import CONFIG, WEIGHTS, check_free
+    from nmtr.training.folder import CONFIG, check_free
     from nmtr.training.settings import Settings, general_names, override, read_settings
 
-    if (out / CONFIG).exists() and not (out / WEIGHTS).exists():
-        return read_settings(out / CONFIG)[0], None
-    if not (out / CONFIG).exists():
-        check_free(out, "run")
+    if (out / CONFIG).exists():
+        return override(read_settings(out / CONFIG)[0], changes, protocol=protocol), None
+    check_free(out, "run")
     for name in changes:
         check_name(name, general_names(), where="training (name a --model for options of its own)")
     base = override(Settings(), changes, protocol=protocol)
@@ -136,18 +154,19 @@ def _chosen(
     def tell(tried: Tried) -> None:
         value = "nothing" if tried.value is None else f"{tried.value:.4f}"
         said = f" ({tried.said})" if tried.said else ""
-        say(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
+        remark(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
 
-    say(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
+    remark(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
     with training_bar() as report:
         found = choose(load(data), base, minutes, report=report, tell=tell)
-    say(found.in_words())
+    remark(found.in_words())
     return found.settings, found
 
 
 def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:
     """Settings from a preset or a file, and the data set that the file names, if it does."""
     from nmtr.errors import UsageError
+    from nmtr.options import unknown
     from nmtr.training.presets import presets
     from nmtr.training.settings import Settings, read_settings
 
@@ -156,7 +175,7 @@ def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Pa
     if preset:
         files = presets()
         if preset not in files:
-            raise UsageError(f"unknown preset '{preset}'; one of {', '.join(files)}")
+            raise unknown("preset", preset, files)
         return read_settings(files[preset])[0], None
     if config:
         settings, about = read_settings(config)
@@ -215,7 +234,7 @@ def evaluate(
 
         console.print(table(report, width=console.width))
         _say_who_leads(report, opened.settings.model)
-        say(f"Per-user values and the report are in {run}.")
+        remark(f"Per-user values and the report are in {run}.")
 
 
 def _say_who_leads(report: dict[str, Any], model: str) -> None:
@@ -239,13 +258,14 @@ def _read_test(
     from nmtr.data.split import PROTOCOLS, split
     from nmtr.errors import UsageError
     from nmtr.evaluation.report import baselines, evaluate
+    from nmtr.options import unknown
     from nmtr.training.folder import save_report
     from nmtr.training.reads import default_log, log_read
 
     trained = opened.settings.protocol
     chosen = protocol or trained
     if chosen not in PROTOCOLS:
-        raise UsageError(f"unknown protocol '{chosen}'; one of {', '.join(PROTOCOLS)}")
+        raise unknown("protocol", chosen, PROTOCOLS)
     if chosen != trained and {chosen, trained} != {"as-published", "discovery"}:
         raise UsageError(
             f"this run was trained for {trained}, whose training records are not those of "
@@ -261,13 +281,13 @@ def _read_test(
 def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     """The selection phase's epochs, and the chosen model on validation, baselines beside it."""
     from nmtr.evaluation.report import baselines, to_json
-    from nmtr.training.folder import open_report
+    from nmtr.training.folder import open_history, open_report
 
     parts = opened.split(fold="validation")
     report = open_report(path, "validation")
     own = report is not None
     report = report or to_json(baselines(parts), parts)  # a run that chose nothing by validation
-    epochs = _selection(path / "metrics.jsonl")
+    epochs = [each for each in open_history(path) if each["phase"] == "selection"]
     if json:
         emit_json(report | {"selection": epochs})
         return
@@ -282,19 +302,4 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     if not own:
         say("This run chose nothing by validation; the memory baselines on it:")
     console.print(table(report, width=console.width))
-    say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
-
-
-def _selection(file: Path) -> list[dict[str, Any]]:
-    """The epochs of the selection phase; none where the run was saved without them."""
-    import json
-
-    from nmtr.errors import DamagedError
-
-    if not file.exists():
-        return []
-    try:
-        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
-        return [each for each in lines if each["phase"] == "selection"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
+    remark(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')

@@ -17,7 +17,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from nmtr.cli import Output
+from nmtr import cli
+
+
+class Output(Console):
+    """A console that leaves a closed pipe to run(), where Rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
 
 console = Output(highlight=False)
 notes = Console(stderr=True, highlight=False)
@@ -26,6 +34,12 @@ notes = Console(stderr=True, highlight=False)
 def say(text: str) -> None:
     """Print a line as it is: no markup, and not broken where a path or a command would not copy."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """Print a line that is no result, such as what comes next; not with --quiet or --json."""
+    if not cli.quiet:
+        say(text)
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
@@ -81,4 +95,4 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=notes, transient=True)
+    return Progress(*columns, console=notes, transient=True, disable=cli.quiet)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nmtr import cli
 from nmtr.cli.engine import Engine, ray_workers
-from nmtr.cli.show import emit_json, notes, progress, say, training_report
+from nmtr.cli.show import emit_json, notes, progress, remark, say, training_report
 
 if TYPE_CHECKING:
     from nmtr.training.study import Trial
@@ -76,26 +77,30 @@ def tune(
     from nmtr.training import tune as tuning
     from nmtr.training.search import Budget
     from nmtr.training.settings import override
+    from nmtr.training.unused import check_used
 
     fixed = parse_assignments(set or [])
     settings, place = find_settings(preset, config)
     settings = override(settings, fixed, model=model, protocol=protocol)
     if not (data := data or place):
         raise UsageError("name a prepared data set: nmtr tune DATA --out STUDY")
+    opened = load(data)
+    check_used(settings, fixed, opened.behaviors)
     budget = Budget(trials, minutes, widen)
     count = ray_workers(engine, workers)
-    if (out / "study.db").exists():
+    if (out / "study.db").exists() and not cli.quiet:
         notes.print(f"{out} holds a study: going on with it", markup=False, soft_wrap=True)
     with progress() as shown:
         task = shown.add_task("trials", total=None)
 
         def notify(trial: Trial, done: int, of: int) -> None:
             shown.update(task, completed=done, total=of)
-            shown.console.print(_line(trial, trial.options), markup=False, soft_wrap=True)
+            if not cli.quiet:
+                shown.console.print(_line(trial, trial.options), markup=False, soft_wrap=True)
 
         try:
             found = tuning.tune(
-                load(data),
+                opened,
                 settings,
                 out,
                 fixed=fixed,
@@ -115,7 +120,7 @@ def tune(
         emit_json(found.summary())
         return
     _show(found)
-    say(f"Next: nmtr train {data} --config {out / 'best.toml'} --out RUN")
+    remark(f"Next: nmtr train {data} --config {out / 'best.toml'} --out RUN")
 
 
 def _line(trial: Trial, options: Mapping[str, Any]) -> str:

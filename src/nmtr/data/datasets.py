@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nmtr.data import download, unpickle
 from nmtr.errors import DamagedError, NmtrError, UsageError
+from nmtr.options import unknown
 
 BASE_URL = "https://raw.githubusercontent.com"
 
@@ -168,8 +169,7 @@ def get(
 
 def _known(name: str, catalogue: Mapping[str, DataSet]) -> DataSet:
     if name not in catalogue:
-        known = ", ".join([*catalogue, *_BY_HAND])
-        raise UsageError(f"expected the name of a data set ({known}), got {name!r}")
+        raise unknown("data set", name, [*catalogue, *_BY_HAND])
     return catalogue[name]
 
 

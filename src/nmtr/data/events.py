@@ -13,6 +13,7 @@ from nmtr.data.reading.rows import Rows, join
 from nmtr.data.reading.sources import Source, find_sources
 from nmtr.data.reading.timestamps import implausible
 from nmtr.errors import DataError, UsageError
+from nmtr.options import closest
 
 __all__ = ["EventLog", "ReadOptions", "ReadReport", "from_frame", "read_events"]
 
@@ -155,8 +156,11 @@ def _known_only(frame: pl.DataFrame, rows: Rows, notes: list[str]) -> pl.DataFra
     behaviors = list(rows.options.behaviors or ())
     if rows.options.unknown == "error":
         first = counts[0][0]
+        close = closest(first, behaviors)
+        hint = f" (did you mean {first!r} by {close!r}?)" if close else ""
         raise DataError(
-            f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}; "
+            f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}"
+            f"{hint}; "
             f"values not in it, with their events: {listed}{more}; rename them with "
             f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out "
             "with --unknown drop"

@@ -18,6 +18,7 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.data.vocabulary import mix
 from nmtr.errors import DataError, UsageError
+from nmtr.options import unknown
 
 Protocol = Literal["as-published", "discovery", "leak-free", "time", "last"]
 Fold = Literal["test", "validation"]
@@ -177,7 +178,7 @@ def _check_protocol(data: Interactions, protocol: str | None) -> Protocol:
                     f"these have '{rule}'"
                 )
             return known
-    raise UsageError(f"unknown protocol '{protocol}'; one of {', '.join(PROTOCOLS)}")
+    raise unknown("protocol", protocol, PROTOCOLS)
 
 
 def _masked(records: Records, mask: Mask, *, repurchase: bool) -> CSR:

@@ -15,6 +15,7 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.split import default_protocol
 from nmtr.errors import UsageError
 from nmtr.experiments.cells import Cell
+from nmtr.options import unknown
 from nmtr.training.presets import presets
 from nmtr.training.selection import new_model
 from nmtr.training.settings import Settings, override, read_settings
@@ -67,7 +68,7 @@ class Asked:
         names = [each.name for each in ROWS]
         for each in self.only:
             if each not in names:
-                raise UsageError(f"--only: unknown model '{each}'; one of {', '.join(names)}")
+                raise unknown("model", each, names)
         if min(self.seeds, self.draws, self.threads) < 1:
             raise UsageError(
                 f"expected seeds, draws and threads of 1 or more, got {self.seeds}, {self.draws} "

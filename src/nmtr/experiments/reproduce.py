@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nmtr.errors import UsageError
 from nmtr.experiments import pairs
 from nmtr.experiments.cells import Cell
 from nmtr.experiments.claims import claims
@@ -19,6 +18,7 @@ from nmtr.experiments.table1 import table1
 from nmtr.experiments.table2 import table2
 from nmtr.experiments.table3 import table3
 from nmtr.files import write_text
+from nmtr.options import unknown
 
 Make = Callable[[Outcomes, Path], Document]
 
@@ -28,7 +28,7 @@ def targets_of(name: str) -> tuple[str, ...]:
     if name == "all":
         return TARGETS
     if name not in TARGETS:
-        raise UsageError(f"unknown target '{name}'; one of {', '.join(TARGETS)}, all")
+        raise unknown("target", name, (*TARGETS, "all"))
     return (name,)
 
 

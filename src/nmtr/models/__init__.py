@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from nmtr.errors import UsageError
-from nmtr.options import build
+from nmtr.options import build, unknown
 
 if TYPE_CHECKING:
     from nmtr.models.base import Model, Shape
@@ -44,9 +43,7 @@ def option_names(name: str) -> list[str]:
 def _module(name: str) -> Any:
     whole, _ = VARIANTS.get(name, (name, {}))
     if whole not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise UsageError(f"unknown model '{name}'; {hint}There are {', '.join(names())}")
+        raise unknown("model", name, names())
     return importlib.import_module(f"nmtr.models.{whole.replace('-', '_')}")
 
 

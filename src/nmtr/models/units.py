@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nmtr.models.space import Cases, Entry, Range, Space
 
+MLP_OPTIONS = ("layers", "activation", "mlp_l2", "mlp_init", "mlp_rate")  # what GMF has no use for
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 OfItems = Callable[[Tensor], Tensor]  # (E,) to (S,)
 BLOCK_ROWS = 32_768  # rows of a block's hidden layer held at once: 8 MB at width 64

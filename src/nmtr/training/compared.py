@@ -17,6 +17,7 @@ from nmtr.evaluation.comparison import Comparison, compare
 from nmtr.evaluation.metrics import parse
 from nmtr.evaluation.report import BASELINES, SLICES, Result
 from nmtr.evaluation.vectors import load_vectors
+from nmtr.options import unknown
 from nmtr.training.folder import CONFIG, open_report
 from nmtr.training.settings import Settings, read_settings
 
@@ -67,7 +68,7 @@ def compare_runs(
     """
     metric = parse(metric)
     if part not in SLICES:
-        raise UsageError(f"unknown slice '{part}'; one of {', '.join(SLICES)}")
+        raise unknown("slice", part, SLICES)
     members = [_open(each) for each in paths]
     _check_alike(members, "was trained on other data than", lambda each: each.fingerprint)
     note = ""
@@ -85,7 +86,7 @@ def compare_runs(
     names = {each.path.resolve(): name for name, group in groups.items() for each in group}
     if against and against not in entries:
         if Path(against).resolve() not in names:
-            raise UsageError(f"no model '{against}' to compare with; one of {', '.join(entries)}")
+            raise unknown("model to compare with", against, entries)
         against = names[Path(against).resolve()]
     values = {name: [each.values[part][metric] for each in runs] for name, runs in entries.items()}
     words = str((open_report(paths[0], ranked) or {}).get("in_words", ""))

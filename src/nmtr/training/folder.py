@@ -126,6 +126,25 @@ def open_report(path: Path, name: str) -> dict[str, Any] | None:
     return report
 
 
+def open_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where the run was saved without them."""
+    file = path / "metrics.jsonl"
+    if not file.exists():
+        return []
+    try:
+        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
+        return [each for each in lines if (each["phase"], each["epoch"], each["loss"])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """What a finished run is: its folder, model, protocol, epochs and settings."""
+    settings, about = read_settings(path / CONFIG)
+    _, learned = read_tensors(path / WEIGHTS)
+    return {"run": str(path), "epochs": int(learned["epochs"]), **about, **asdict(settings)}
+
+
 def check_replaceable(path: Path) -> None:
     """Raise UsageError unless there is nothing at `path`, or an empty folder, or a saved model."""
     saved = (path / WEIGHTS).exists() and (path / "data" / "manifest.json").exists()

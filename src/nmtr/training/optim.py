@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nmtr.errors import UsageError
 from nmtr.models.kernels import FAST
+from nmtr.options import unknown
 
 Floats = npt.NDArray[np.float32]
 
@@ -142,7 +142,7 @@ def make_optimizer(
     Raises UsageError for an unknown name.
     """
     if name not in OPTIMIZERS:
-        raise UsageError(f"unknown optimizer '{name}'; one of {', '.join(OPTIMIZERS)}")
+        raise unknown("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](parameters, rate=rate, shares=shares)
 
 

@@ -15,7 +15,7 @@ from nmtr.errors import UsageError
 from nmtr.evaluation.metrics import parse
 from nmtr.models import VARIANTS, option_names
 from nmtr.models.base import Model
-from nmtr.options import build, check_name
+from nmtr.options import build, check_name, unknown
 from nmtr.training.optim import OPTIMIZERS
 from nmtr.training.trainer import Training
 
@@ -94,9 +94,7 @@ def resolve(data: Interactions, settings: Settings, model: Model) -> Settings:
         training = replace(training, select=parse(training.select))
     if model.trained:
         if training.optimizer not in OPTIMIZERS:
-            raise UsageError(
-                f"unknown optimizer '{training.optimizer}'; one of {', '.join(OPTIMIZERS)}"
-            )
+            raise unknown("optimizer", training.optimizer, OPTIMIZERS)
         if len(training.negatives) not in (1, len(data.behaviors)):
             raise UsageError(
                 f"negatives: expected one count or {len(data.behaviors)} (one for each of "

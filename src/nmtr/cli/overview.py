@@ -1,0 +1,140 @@
+"""`nmtr` alone: what lies in this folder, and what comes next. Files are looked at, not opened."""
+
+from __future__ import annotations
+
+import json as to_json
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+LOGS = (".csv", ".tsv", ".jsonl", ".parquet", ".inter", ".gz", ".zst")
+MOST, SHOWN, LEVELS = 2000, 8, 3
+
+
+@dataclass
+class Found:
+    """What lies in a folder, each a path from it. `unfinished` runs may still be training."""
+
+    logs: list[str] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+    bundles: list[str] = field(default_factory=list)
+    cut_short: bool = False
+
+
+WORDS = {
+    "logs": "files that may be logs",
+    "data": "prepared data sets",
+    "runs": "finished runs",
+    "unfinished": "unfinished runs",
+    "studies": "studies",
+    "bundles": "bundles",
+}
+
+
+def look(home: Path) -> Found:
+    """What lies in a folder and those inside it, three levels down and 2,000 entries at most."""
+    found = Found()
+    count = 0
+    for folder, files in _folders(home, LEVELS):
+        count += len(files) + 1
+        if count > MOST:
+            found.cut_short = True
+            break
+        place = str(folder.relative_to(home))
+        if "manifest.json" in files:
+            found.data.append(place)
+        elif "config.toml" in files:
+            done = "model.safetensors" in files
+            (found.runs if done else found.unfinished).append(place)
+        elif "study.db" in files:
+            found.studies.append(place)
+        else:
+            paths = [str((folder / each).relative_to(home)) for each in sorted(files)]
+            found.bundles += [each for each in paths if each.endswith(".nmtr")]
+            found.logs += [each for each in paths if each.endswith(LOGS)]
+    return found
+
+
+def _folders(folder: Path, levels: int) -> Iterator[tuple[Path, set[str]]]:
+    """Folders and the names of their files, a folder before those inside; hidden ones left out."""
+    try:
+        entries = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return
+    files = {each.name for each in entries if each.is_file()}
+    yield folder, files
+    if levels and not files & {"manifest.json", "config.toml", "study.db"}:
+        for each in sorted(entries):
+            if each.is_dir() and not each.is_symlink():
+                yield from _folders(each, levels - 1)
+
+
+def next_commands(found: Found, home: Path) -> list[str]:
+    """What comes next, the most likely first."""
+    commands = [_resume(home, each) for each in found.unfinished[:1]]
+    data = _quoted(found.data)
+    if found.runs:
+        run = _quoted(found.runs)
+        if not found.bundles:
+            commands.append(f"nmtr recommend {run} --users ID")
+            commands.append(f"nmtr bundle {run} --out model.nmtr")
+        if len(found.runs) > 1:
+            commands.append(f"nmtr compare {shlex.join(found.runs[:4])}")
+    elif found.data and not found.unfinished:
+        commands += [f"nmtr audit {data}", f"nmtr train {data} --out run"]
+    if found.bundles:
+        commands.append(f"nmtr serve {_quoted(found.bundles)}")
+    if not found.data and found.logs:
+        log = _quoted(found.logs)
+        commands.append(f"nmtr prepare {log} --behaviors view,cart,buy --out data")
+    return commands or [
+        "nmtr demo",
+        "nmtr prepare YOUR_LOG.csv --behaviors view,cart,buy --out data",
+        "nmtr data get beibei --out beibei",
+    ]
+
+
+def _resume(home: Path, run: str) -> str:
+    """The command that goes on with an unfinished run."""
+    import tomllib
+
+    config = home / run / "config.toml"
+    try:
+        data = tomllib.loads(config.read_text(encoding="utf-8")).get("data") or "DATA"
+    except (OSError, ValueError):
+        data = "DATA"
+    return (
+        f"nmtr train {shlex.join([data])} --config {shlex.join([f'{run}/config.toml'])} --out "
+        + (shlex.join([run]))
+    )
+
+
+def _quoted(paths: list[str]) -> str:
+    return shlex.join(paths[:1])
+
+
+def overview(*, json: bool = False) -> None:
+    """Print where one is and what comes next; loads no parser and no torch."""
+    home = Path.cwd()
+    found = look(home)
+    commands = next_commands(found, home)
+    if json:
+        print(to_json.dumps({"folder": str(home), **asdict(found), "next": commands}, indent=2))
+        return
+    lines = []
+    for name, title in WORDS.items():
+        paths = getattr(found, name)
+        more = f", and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        if paths and not (name == "logs" and found.data):
+            lines.append(f"  {title}: {', '.join(paths[:SHOWN])}{more}")
+    print(f"In {home}:")
+    print("\n".join(lines) or "  nothing of nmtr's yet")
+    if found.cut_short:
+        print("  (there is more here than was looked at)")
+    print("Next:")
+    print("\n".join(f"  {each}" for each in commands))
+    print("nmtr --help lists every command.")

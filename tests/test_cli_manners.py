@@ -1,0 +1,214 @@
+"""The command line tells where one is, what was meant, and what it will not take in silence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nmtr.cli import front, overview
+from nmtr.cli import run as nmtr
+from nmtr.data.interactions import Interactions
+from nmtr.options import closest
+from nmtr.training.run import Run, Settings
+
+Says = Callable[..., str]
+
+
+@pytest.fixture
+def says(capsys: pytest.CaptureFixture[str]) -> Says:
+    """What a command prints, both streams; it must end with the expected exit code."""
+
+    def call(*words: object, code: int = 0) -> str:
+        capsys.readouterr()
+        found = nmtr([str(each) for each in words])
+        out, err = capsys.readouterr()
+        assert found == code, out + err
+        return out + err
+
+    return call
+
+
+@pytest.fixture
+def again(finished: Run, tmp_path: Path) -> list[object]:
+    """The command that made the finished run, in a copy of it."""
+    assert finished.path
+    shutil.copytree(finished.path, tmp_path / "run")
+    data = finished.data.path
+    return [
+        "train",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--model",
+        "nmtr-gmf",
+        "-s",
+        "embedding=8",
+        "-s",
+        "epochs=3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("NMTR-GMF", ["ease", "nmtr-gmf"], "nmtr-gmf"),
+        ("leak_free", ["leak-free", "last"], "leak-free"),
+        ("trian", ["train", "tune"], "train"),
+        ("zzz", ["train"], None),
+    ],
+)
+def test_what_was_meant_is_found_whatever_its_case(
+    name: str, known: list[str], meant: str | None
+) -> None:
+    assert closest(name, known) == meant
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["TRIAN"], "did you mean 'train'"),
+        (["train", "DATA", "--out", "NEW", "--MODLE", "ease"], "Did you mean --model"),
+        (["train", "DATA", "--out", "NEW", "--model", "EASE"], "did you mean 'ease'"),
+        (["train", "DATA", "--out", "NEW", "--protocol", "Tiem"], "did you mean 'time'"),
+        (["train", "DATA", "--out", "NEW", "--preset", "Paper"], "did you mean 'paper'"),
+        (["data", "get", "BeiBei", "--out", "NEW"], "did you mean 'beibei'"),
+        (
+            ["train", "DATA", "--out", "NEW", "--model", "nmtr-gmf", "-s", "layers=8"],
+            "GMF, which has no MLP",
+        ),
+        (["train", "DATA", "--out", "NEW", "--model", "ease", "-s", "epochs=3"], "without epochs"),
+        (["train", "DATA", "--out", "NEW", "--model", "bpr", "-s", "optimizer=sgd"], "sweeps"),
+        (["tune", "DATA", "--out", "NEW", "--model", "ease", "-s", "epochs=3"], "without epochs"),
+        (["export", "RUN"], "--onnx FILE"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_answered_with_what_was_meant(
+    says: Says, finished: Run, tmp_path: Path, words: list[str], meant: str
+) -> None:
+    places = {"DATA": finished.data.path, "NEW": tmp_path / "new", "RUN": finished.path}
+    assert meant in says(*(places.get(each, each) for each in words), code=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_mistyped_behaviour_is_named_beside_the_log_s(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user_id,item_id,behavior\na,b,view\n")
+    words = ["prepare", tmp_path / "log.csv", "--behaviors", "veiw,buy", "--out", tmp_path / "d"]
+    assert "did you mean 'view' by 'veiw'?" in says(*words, code=1)
+
+
+def test_a_finished_run_asked_for_again_is_done(says: Says, again: list[object]) -> None:
+    assert "this very run, finished" in says(*again)
+    assert says(*again, "--quiet") == ""
+    found = json.loads(says(*again, "--json"))
+    assert (found["model"], found["options"]["embedding"]) == ("nmtr-gmf", 8)
+
+
+def test_a_finished_run_of_other_settings_says_which_differ(
+    says: Says, again: list[object]
+) -> None:
+    assert "seed 0, not 1" in says(*again, "-s", "seed=1", code=2)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_says_that_it_begins_anew(
+    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nmtr.cli.beginning import begins
+
+    assert finished.path
+    shutil.copy(finished.path / "config.toml", tmp_path)
+    assert begins(finished.data, Settings(), tmp_path, {})
+    assert "begins anew" in capsys.readouterr().out
+
+
+def test_nmtr_alone_finds_what_lies_here_and_says_what_comes_next(
+    says: Says, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "nmtr demo" in says()
+    (tmp_path / "log.csv").touch()
+    assert "nmtr prepare log.csv" in says()
+    assert finished.data.path
+    assert finished.path
+    shutil.copytree(finished.data.path, tmp_path / "data")
+    assert "nmtr train data --out run" in says()
+    (tmp_path / "half").mkdir()
+    shutil.copy(finished.path / "config.toml", tmp_path / "half")
+    assert "--config half/config.toml --out half" in says()
+    shutil.copytree(finished.path, tmp_path / "my run")
+    (tmp_path / "m.nmtr").touch()
+    found = json.loads(says("--json"))
+    assert (found["runs"], found["unfinished"], found["bundles"]) == (
+        ["my run"],
+        ["half"],
+        ["m.nmtr"],
+    )
+    assert "nmtr serve m.nmtr" in found["next"]
+
+
+def test_a_folder_without_end_is_not_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "MOST", 3)
+    for n in range(5):
+        (tmp_path / f"{n}").mkdir()
+    assert overview.look(tmp_path).cut_short
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_the_list_of_commands_fits_the_screen(width: int) -> None:
+    lines = front.help_text(width).splitlines()[1:]
+    assert max(map(len, lines)) <= width
+    assert any(line.split()[:1] == ["train"] for line in lines)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []], ids=str)
+def test_the_front_starts_without_a_parser(words: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom nmtr.cli import run\nrun(sys.argv[1:])\n"
+        "print([m for m in ('cyclopts', 'rich', 'torch') if m in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script, *words]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert found.stderr.strip() == "[]"
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    says: Says, timed: Interactions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nmtr.training.run.execute", interrupt)
+    words = ["train", str(timed.path), "--out", str(tmp_path / "run")]
+    assert f"nmtr {' '.join(words)}" in says(*words, code=130).replace("\n", " ")
+
+
+def test_a_narrow_screen_folds_ids_and_cuts_none(
+    says: Says, finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmtr.cli.show.console.width", 40)
+    assert "…" not in says("recommend", finished.path, "--users", "u000001", "-k", 2)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_the_commands_to_complete(says: Says, shell: str) -> None:
+    script = says("completion", shell)
+    assert "recommend" in script
+
+
+def test_the_doctor_names_what_does_not_work(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError("no model today")
+
+    monkeypatch.setattr("nmtr.cli.doctor._self_test", broken)
+    found = says("doctor", code=1)
+    assert "failed  self test" in found
+    assert "no model today" in found
+    assert "ok      python" in found
