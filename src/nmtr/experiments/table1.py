@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nmtr.data.audit import audit
 from nmtr.data.interactions import Interactions
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.paper import is_papers, paper
+from nmtr.pages.blocks import Table, Text
 
 
 def table1(data: Interactions) -> Document:
