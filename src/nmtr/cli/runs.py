@@ -242,13 +242,13 @@ def _read_test(
 def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
     """The selection phase's epochs, and the chosen model on validation, baselines beside it."""
     from nmtr.evaluation.report import baselines, to_json
-    from nmtr.training.folder import open_report
+    from nmtr.training.folder import open_history, open_report
 
     parts = opened.split(fold="validation")
     report = open_report(path, "validation")
     own = report is not None
     report = report or to_json(baselines(parts), parts)  # a run that chose nothing by validation
-    epochs = _selection(path / "metrics.jsonl")
+    epochs = [each for each in open_history(path) if each["phase"] == "selection"]
     if json:
         emit_json(report | {"selection": epochs})
         return
@@ -264,18 +264,3 @@ def _show_selection(opened: Run, path: Path, *, json: bool) -> None:
         say("This run chose nothing by validation; the memory baselines on it:")
     console.print(table(report, width=console.width))
     say(f'The test is read with: nmtr evaluate {path} --test --why "REASON"')
-
-
-def _selection(file: Path) -> list[dict[str, Any]]:
-    """The epochs of the selection phase; none where the run was saved without them."""
-    import json
-
-    from nmtr.errors import DamagedError
-
-    if not file.exists():
-        return []
-    try:
-        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
-        return [each for each in lines if each["phase"] == "selection"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{file} cannot be read ({error}); train again") from error

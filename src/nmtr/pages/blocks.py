@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LITERAL = {"*": "\ue000", "`": "\ue001", "\n": "\ue002"}  # signs that would be marks
+
+
+def literal(text: str, *, most: int = 48) -> str:
+    """Text from outside, such as an id, with no sign of it taken for a mark; cut where it is long."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(LITERAL.get(each, each) for each in cut)
+
 
 @dataclass(frozen=True)
 class Text:
@@ -43,12 +51,14 @@ class Plot:
 class Drawing:
     """Panels (SVG) side by side, as many as there is room for, one key for all.
 
-    key: the names of the series, in the order of their marks.
+    key: the names of the series, in the order of their marks; ordered: they are steps of one
+    quantity, from little to much, and have colours that say so.
     """
 
     panels: Sequence[str]
     caption: str
     key: Sequence[str] = ()
+    ordered: bool = False
 
 
 @dataclass(frozen=True)

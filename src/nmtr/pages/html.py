@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmtr.pages.blocks import Block, Drawing, Folded, Plot, Points, Section, Table, Text
-from nmtr.pages.marks import mark
+from nmtr.pages.blocks import LITERAL, Block, Drawing, Folded, Plot, Points, Section, Table, Text
+from nmtr.pages.marks import mark as series_mark
+from nmtr.pages.marks import step
 from nmtr.pages.style import STYLE
 
 WORDY = 40  # characters from which a cell may break
@@ -79,8 +80,10 @@ def _plot(plot: Plot, plots: Path) -> str:
 
 
 def _drawing(drawing: Drawing) -> str:
+    mark = step if drawing.ordered else series_mark
     names = (
-        f'<li><svg viewBox="-8 -8 16 16" aria-hidden="true">{mark(at, 0, 0)}</svg>{_inline(name)}</li>'
+        f'<li><svg viewBox="-8 -8 16 16" aria-hidden="true">{mark(at, 0, 0)}</svg>'
+        f"{_inline(name)}</li>"
         for at, name in enumerate(drawing.key)
     )
     key = f'<ul class="key">{"".join(names)}</ul>' if drawing.key else ""
@@ -115,7 +118,10 @@ def _cell(text: str, at: int, table: Table, tag: str) -> str:
 def _inline(text: str) -> str:
     escaped = html.escape(text).replace("\n", "<br>")
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    escaped = re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    for sign, stand_in in LITERAL.items():
+        escaped = escaped.replace(stand_in, sign)
+    return escaped
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 SERIES = 6  # colours in the style; a seventh series has the first one's again
+STEPS = 5  # colours of a quantity, from little to much
 # Drawn around (0, 0), about ten wide.
 SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -20,6 +21,10 @@ def mark(at: int, x: float, y: float, *, title: str = "") -> str:
     """The mark of series `at` around (x, y); title: what a pointer over it is told."""
     at %= SERIES
     told = f"<title>{html.escape(title)}</title>" if title else ""
-    return (
-        f'<path class="f{at}" transform="translate({x:.1f} {y:.1f})" d="{SHAPES[at]}">{told}</path>'
-    )
+    place = f'transform="translate({x:.1f} {y:.1f})"'
+    return f'<path class="f{at}" {place} d="{SHAPES[at]}">{told}</path>'
+
+
+def step(at: int, x: float, y: float, *, radius: float = 5) -> str:
+    """A dot in the colour of step `at`, of STEPS from little to much."""
+    return f'<circle class="q{at}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"/>'

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nmtr.pages.marks import SERIES, mark
+from nmtr.pages.marks import SERIES, mark, step
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 46
@@ -129,15 +129,9 @@ class Panel:
             f'width="{right - left:.1f}" height="{bottom - top:.1f}">{told}</rect>'
         )
 
-    def dots(
-        self, series: int, points: Sequence[tuple[float, float]], *, radius: float = 2.2
-    ) -> None:
-        """Many small dots of one colour."""
-        found = "".join(
-            f"M{x - radius:.1f} {y:.1f}a{radius} {radius} 0 1 0 {2 * radius} 0a{radius} {radius} 0 1 0-{2 * radius} 0"
-            for x, y in (self.at(*each) for each in points)
-        )
-        self.parts.append(f'<path class="f{series % SERIES}" fill-opacity=".6" d="{found}"/>')
+    def dots(self, at: int, points: Sequence[tuple[float, float]], *, radius: float = 2.3) -> None:
+        """Many small dots in the colour of a step."""
+        self.parts += [step(at, *self.at(*each), radius=radius) for each in points]
 
     def write(self, x: float, y: float, text: str, *, anchor: str = "start", up: float = 6) -> None:
         left, top = self.at(x, y)

@@ -5,10 +5,12 @@ Series are told apart by colour (Okabe and Ito's, which the colour-blind can tel
 
 STYLE = """
 :root{--ink:#1b1f24;--soft:#5a636d;--line:#dde1e6;--paper:#fff;--panel:#f6f8fa;--link:#0b5394;
- --s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#cc79a7;--s4:#b58900;--s5:#56b4e9}
+ --s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#cc79a7;--s4:#b58900;--s5:#56b4e9;
+ --q0:#f1c40f;--q1:#5ec962;--q2:#21918c;--q3:#3b528b;--q4:#440154}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ec;--soft:#9aa4ae;--line:#343b42;
  --paper:#14171a;--panel:#1c2125;--link:#8cc4ff;
- --s0:#56b4e9;--s1:#f0874a;--s2:#3fc79a;--s3:#e6a3c8;--s4:#e9c46a;--s5:#8fd3ff}}
+ --s0:#56b4e9;--s1:#f0874a;--s2:#3fc79a;--s3:#e6a3c8;--s4:#e9c46a;--s5:#8fd3ff;
+ --q0:#5b4a9e;--q1:#3e7fb8;--q2:#27ad81;--q3:#9fd83f;--q4:#fff27a}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{font:16px/1.55 system-ui,"DejaVu Sans",sans-serif;color:var(--ink);background:var(--paper);
@@ -37,7 +39,8 @@ td strong{color:var(--link)}
 p.note,figcaption{color:var(--soft);font-size:.88rem}
 figure{margin:1.25rem 0}
 figcaption{max-width:52rem;margin-top:.4rem}
-.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));gap:1rem 1.5rem}
+.panels{display:grid;gap:1rem 1.5rem;
+ grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr))}
 .panels>svg{width:100%;max-width:36rem;height:auto;display:block;overflow:visible}
 .plot svg{max-width:100%;min-width:34rem;height:auto;display:block}
 ul.key{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;margin:.4rem 0;
@@ -57,6 +60,8 @@ svg .reach{stroke-width:1.8;fill:none}
 svg .hollow{fill:var(--paper)}
 svg .f0{fill:var(--s0)}svg .f1{fill:var(--s1)}svg .f2{fill:var(--s2)}
 svg .f3{fill:var(--s3)}svg .f4{fill:var(--s4)}svg .f5{fill:var(--s5)}
+svg .q0{fill:var(--q0)}svg .q1{fill:var(--q1)}svg .q2{fill:var(--q2)}
+svg .q3{fill:var(--q3)}svg .q4{fill:var(--q4)}
 svg .l0{stroke:var(--s0)}svg .l1{stroke:var(--s1)}svg .l2{stroke:var(--s2)}
 svg .l3{stroke:var(--s3)}svg .l4{stroke:var(--s4)}svg .l5{stroke:var(--s5)}
 @media(max-width:40rem){body{padding:1rem .8rem 3rem}h1{font-size:1.4rem}h2{font-size:1.2rem}}

@@ -18,6 +18,7 @@ from nmtr.data.interactions import load as load_data
 from nmtr.data.split import Fold, Split, split
 from nmtr.errors import DamagedError, UsageError
 from nmtr.evaluation.calibration import Calibration
+from nmtr.evaluation.reliability import Reliability
 from nmtr.evaluation.report import Result, to_json
 from nmtr.evaluation.vectors import save_vectors
 from nmtr.files import write_text
@@ -26,7 +27,7 @@ from nmtr.models.base import Model, Shape
 from nmtr.training.settings import Settings, read_settings, same
 from nmtr.training.weights import read_tensors, write_tensors
 
-CONFIG, WEIGHTS = "config.toml", "model.safetensors"
+CONFIG, WEIGHTS, RELIABILITY = "config.toml", "model.safetensors", "reliability.json"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,35 @@ def open_report(path: Path, name: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise DamagedError(f"{file} cannot be read ({error}); evaluate the run again") from error
     return report
+
+
+def open_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where the run was saved without them."""
+    file = path / "metrics.jsonl"
+    if not file.exists():
+        return []
+    try:
+        lines = [json.loads(each) for each in file.read_text(encoding="utf-8").splitlines()]
+        return [each for each in lines if (each["phase"], each["epoch"], each["loss"])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
+
+
+def save_reliability(path: Path, found: Sequence[Reliability]) -> None:
+    """Write how far the probabilities come true."""
+    text = json.dumps([each.to_json() for each in found], indent=2)
+    write_text(path / RELIABILITY, text + "\n")
+
+
+def open_reliability(path: Path) -> list[Reliability] | None:
+    """What save_reliability wrote; None where there is none."""
+    file = path / RELIABILITY
+    if not file.exists():
+        return None
+    try:
+        return [Reliability.from_json(each) for each in json.loads(file.read_text("utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
 
 
 def check_replaceable(path: Path) -> None:
