@@ -8,7 +8,7 @@ from nmtr.cli.show import say
 
 
 def report(run: Path, /, *, out: Path | None = None, data: Path | None = None) -> None:
-    """Write one HTML page on a run: its data, learning, metrics, calibration, lists, users, vectors.
+    """Write one HTML page on a run: data, learning, metrics, calibration, lists, users, vectors.
 
     It needs no other file and no network. The test is not read: of tests it shows what `nmtr
     evaluate --test` found.

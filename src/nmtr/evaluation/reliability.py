@@ -124,5 +124,5 @@ def _by_user_and_bin(
 ) -> FloatArray:
     """(users, BINS) sums of values (C,)."""
     users = int(user.max()) + 1
-    found: FloatArray = np.bincount(user * BINS + place, values, minlength=users * BINS)
-    return found.reshape(users, BINS).astype(np.float64)
+    found = np.bincount(user * BINS + place, values, minlength=users * BINS)
+    return found.astype(np.float64).reshape(users, BINS)

@@ -9,7 +9,7 @@ LITERAL = {"*": "\ue000", "`": "\ue001", "\n": "\ue002"}  # signs that would be 
 
 
 def literal(text: str, *, most: int = 48) -> str:
-    """Text from outside, such as an id, with no sign of it taken for a mark; cut where it is long."""
+    """Text from outside, such as an id: no sign of it is a mark, and it is cut where it is long."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(LITERAL.get(each, each) for each in cut)
 

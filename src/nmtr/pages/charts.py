@@ -40,7 +40,8 @@ def curves(
     points = [each for line in series.values() for each in line]
     xs = [x for x, _ in points]
     low, high = min(xs, default=1.0), max(xs, default=1.0)
-    x = Scale(low, high) if high > low else Scale(low - 1, high + 1)
+    margin = 0.04 * (high - low) if high > low else 1.0
+    x = Scale(low - margin, high + margin)
     panel = Panel(title, x, Scale.over([*(y for _, y in points), *levels]), xlabel)
     if chosen is not None:
         panel.line((chosen, panel.y.low), (chosen, panel.y.high), kind="axis")
@@ -116,6 +117,7 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
             f'<rect class="f0" fill-opacity="{opacity}" x="{left:.1f}" y="{y + 16}" '
             f'width="{max(size * wide, 0.5):.1f}" height="{BAR}" rx="2"/>'
             for size, opacity in ((each.value, 0.35), (each.part, 1))
+            if size
         ]
     told = "; ".join(f"{each.name} {short(each.value)}, {each.words}" for each in rows)
     return svg(f"{title}: {told}", WIDTH, 32 + len(rows) * (BAR + GAP + 14), parts)

@@ -14,6 +14,7 @@ from nmtr.pages.marks import SERIES, mark, step
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 46
+LINE = 15  # from one line of text to the next
 LETTER = 7.2  # width of a letter of the panel's text, about
 
 
@@ -90,11 +91,16 @@ class Panel:
     height: int = HEIGHT
     left: int = LEFT
     grid_x: bool = False
+    foot: int = field(init=False)
     parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        lines = max((name.count("\n") for _, name in self.x.ticks()), default=0)
+        self.foot = BOTTOM + LINE * lines - (0 if self.xlabel else 18)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a value is drawn."""
-        width, height = WIDTH - self.left - RIGHT, self.height - TOP - BOTTOM
+        width, height = WIDTH - self.left - RIGHT, self.height - TOP - self.foot
         return self.left + width * self.x.place(x), TOP + height * (1 - self.y.place(y))
 
     def mark(self, series: int, x: float, y: float, title: str = "") -> None:
@@ -144,7 +150,7 @@ class Panel:
 
     def _frame(self) -> str:
         parts = [words(0, 15, self.title, kind="head")]
-        bottom = self.height - BOTTOM
+        bottom = self.height - self.foot
         for value, name in self.y.ticks():
             _, y = self.at(self.x.low, value)
             parts.append(f'<path class="grid" d="M{self.left} {y:.1f}H{WIDTH - RIGHT}"/>')
@@ -154,7 +160,7 @@ class Panel:
             if self.grid_x:
                 parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom}"/>')
             for at, line in enumerate(name.split("\n")):
-                parts.append(words(x, bottom + 17 + 14 * at, line, anchor="middle", kind="soft"))
+                parts.append(words(x, bottom + 17 + LINE * at, line, anchor="middle", kind="soft"))
         parts.append(f'<path class="axis" d="M{self.left} {bottom}H{WIDTH - RIGHT}"/>')
         if self.xlabel:
             middle = (self.left + WIDTH - RIGHT) / 2

@@ -18,8 +18,8 @@ NONE = (
     '`nmtr evaluate RUN --test --why "REASON"` reads the test.'
 )
 PARTS = (
-    "In-funnel items are those that the user had already met under an auxiliary behaviour, new ones "
-    "are not; a user with several held-out items may count in both."
+    "In-funnel items are those that the user had already met under an auxiliary behaviour, new "
+    "ones are not; a user with several held-out items may count in both."
 )
 
 

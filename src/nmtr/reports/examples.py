@@ -27,23 +27,22 @@ def examples_section(subject: Subject, found: Recommended) -> Section:
     ]
     for at in _chosen(found):
         user = run.data.users.take(found.users[[at]])[0]
-        rows = _rows(subject, found, int(at))
+        rows = _rows(subject, found, at)
         shown = ("P({})" if run.calibration else "score, {}").format
         headings = ["", names[0], *map(shown, run.data.behaviors), "met as", *names[1:]]
         blocks.append(
-            Table(
-                f"User {literal(str(user))}", headings, rows, _history(subject, found, int(at)), 2
-            )
+            Table(f"User {literal(str(user))}", headings, rows, _history(subject, found, at), 2)
         )
     return Section("users", "Example users", blocks)
 
 
-def _chosen(found: Recommended) -> npt.NDArray[np.int64]:
+def _chosen(found: Recommended) -> list[int]:
     """Rows of the sample, evenly over the number of records."""
     records = np.sum([each.lengths() for each in found.histories.items], 0)
     order = np.argsort(records, kind="stable")
     places = (np.arange(EXAMPLES) + 0.5) * len(order) / EXAMPLES
-    return order[np.unique(places.astype(np.int64))]
+    chosen: list[int] = order[np.unique(places.astype(np.int64))].tolist()
+    return chosen
 
 
 def _rows(subject: Subject, found: Recommended, at: int) -> list[list[str]]:

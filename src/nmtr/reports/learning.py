@@ -38,6 +38,7 @@ def learning_section(subject: Subject) -> Section:
             )
         )
     fallen = phases.get("refit", lines)
+    losses = {PHASES[name]: _points(found, "loss") for name, found in phases.items()}
     blocks += [
         Text(
             f"The loss went from {fallen[0]['loss']:.4f} to {fallen[-1]['loss']:.4f} in the "
@@ -45,12 +46,12 @@ def learning_section(subject: Subject) -> Section:
             f"{sum(each.get('seconds', 0.0) for each in fallen):,.1f} s."
         ),
         Drawing(
-            [curves("Loss", {PHASES[x]: _points(y, "loss") for x, y in phases.items()}, xlabel="epoch")],
+            [curves("Loss", losses, xlabel="epoch")],
             "Mean training loss of each epoch. Phases see different records, so that their levels "
             "differ a little.",
             key=[PHASES[each] for each in phases],
         ),
-    ]  # fmt: skip
+    ]
     return Section("learning", "Learning curves", blocks)
 
 
@@ -61,9 +62,7 @@ def _selection(subject: Subject, lines: Lines) -> list[Block]:
     at = next((each for each in lines if each["epoch"] == chosen), None)
     words = f"Validation chose epoch {chosen} of {len(lines)}"
     if at and metric in at:
-        words += (
-            f", where {metric} was {at[metric]:.4f} (after the first epoch {lines[0][metric]:.4f})"
-        )
+        words += f", where {metric.upper()} was {at[metric]:.4f} ({lines[0][metric]:.4f} after the first)"
     if chosen == lines[-1]["epoch"] and len(lines) > 1:
         words += "; that was the last one tried, so more epochs may do better"
     levels = {each: _levels(subject, each) for each in metrics}

@@ -9,6 +9,7 @@ import numpy as np
 from nmtr.data.auditing.figures import percent
 from nmtr.data.records import CSR
 from nmtr.evaluation import lists
+from nmtr.evaluation.report import FloatArray
 from nmtr.pages.blocks import Drawing, Section, Table, Text
 from nmtr.pages.charts import columns
 from nmtr.reports.recommended import K, Recommended
@@ -44,8 +45,8 @@ def lists_section(subject: Subject, found: Recommended) -> tuple[Section, str]:
     model = figures[subject.model]
     words = (
         f"The first {K} items of {len(found.users):,} users hold {percent(model.coverage)} of the "
-        f"catalogue; {percent(model.head)} of them are among the most popular tenth of the items "
-        f"(what these users did as {target}: {percent(figures[own].head)}), and "
+        f"catalogue; {percent(model.head)} of the recommendations are among the most popular tenth of the items "
+        f"(of these users' own {target} records {percent(figures[own].head)} are), and "
         f"{percent(model.met)} are items that the user had already met."
     )
     kinds = [f"{at + 1}" for at in range(lists.TENTHS)]
@@ -56,7 +57,7 @@ def lists_section(subject: Subject, found: Recommended) -> tuple[Section, str]:
     )  # fmt: skip
     caption = (
         f"Which tenth of the items the recommendations come from, by {target} records in training; "
-        f"beside them, what the same users really did as {target}."
+        f"beside them, the same users' {target} records in training."
     )
     section = Section(
         "lists",
@@ -72,18 +73,23 @@ def _figures(subject: Subject, found: Recommended, rows: CSR) -> Figures:
     met = seen.take(found.users).contains(rows.row_of_each(), rows.indices)
     step = max(1, -(-seen.n_rows // NEIGHBOURS))
     among = seen.take(np.arange(0, seen.n_rows, step)) if step > 1 else seen
-    mean = lambda values: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")  # noqa: E731
     return Figures(
         lists.coverage(rows),
         lists.gini(rows),
-        mean(lists.popularity(rows, counts, train.n_users)),
-        mean(lists.head_share(rows, counts)),
-        mean(lists.novelty(rows, counts, train.n_users)),
+        _mean(lists.popularity(rows, counts, train.n_users)),
+        _mean(lists.head_share(rows, counts)),
+        _mean(lists.novelty(rows, counts, train.n_users)),
         float(met.mean()) if len(met) else float("nan"),
-        mean(lists.diversity(rows, among)),
+        _mean(lists.diversity(rows, among)),
         lists.personalization(rows),
         tuple(lists.exposure(rows, counts).tolist()),
     )
+
+
+def _mean(values: FloatArray) -> float:
+    """Of the lists that have a value."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _table(figures: dict[str, Figures], own: str, target: str) -> Table:
@@ -111,6 +117,6 @@ def _table(figures: dict[str, Figures], own: str, target: str) -> Table:
         f"Popularity: share of users with a {target} of the item. Novelty: -log2 of that share. "
         "Diversity: 1 - the mean cosine of two items of a list, items being the sets of users who "
         "met them. Personalisation: share of a list that another user's list does not hold. The "
-        f"last row is what the users did as {target}, lists of any length."
+        f"last row is of the users' own {target} records, lists of any length."
     )
     return Table("", headings, rows, note)

@@ -55,7 +55,7 @@ def funnel_section(subject: Subject) -> Section:
         "funnel",
         "The funnel",
         [
-            Text(f"{' '.join(sentences)} A pair is one user with one item, however often they met."),
+            Text(f"{' '.join(sentences)} A pair is one user with one item."),
             Drawing(
                 [bars("Pairs of each behaviour", levels), bars("What a pair has", kinds)],
                 "Left: pairs of each behaviour; the dark part is also recorded one level below. "

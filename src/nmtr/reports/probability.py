@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nmtr.evaluation.reliability import Reliability
-from nmtr.pages.blocks import Block, Drawing, Folded, Section, Table, Text
+from nmtr.pages.blocks import Block, Drawing, Folded, Points, Section, Table, Text
 from nmtr.pages.panel import Panel, Scale
 from nmtr.reports.subject import Subject
 from nmtr.training.folder import open_reliability
@@ -47,7 +47,7 @@ def _blocks(subject: Subject) -> list[Block]:
             )
         ]
     return [
-        Text(" ".join(map(_sentence, found))),
+        Points([_sentence(each) for each in found]),
         Drawing([_panel(each) for each in found], HOW),
         Folded("The numbers", [_table(each) for each in found]),
     ]
@@ -56,19 +56,18 @@ def _blocks(subject: Subject) -> list[Block]:
 def _sentence(found: Reliability) -> str:
     top = found.bins[-1]
     return (
-        f"P({found.behavior}): where it was highest, {top.predicted:.3g} on average, "
-        f"{top.observed:.3g} came true ({top.low:.3g} to {top.high:.3g}); over all cells it is off "
-        f"by {found.error:.2g} at a rate of {found.rate:.3g}."
+        f"P({found.behavior}): where it was highest, it said {top.predicted:.3g} on average and "
+        f"{top.observed:.3g} came true ({top.low:.3g} to {top.high:.3g}); over all cells, where "
+        f"{found.rate:.3g} came true, it is off by {found.error:.2g} on average."
     )
 
 
 def _panel(found: Reliability) -> str:
-    values = [
-        x for each in found.bins for x in (each.predicted, each.observed, each.low, each.high)
-    ]
+    values = [x for b in found.bins for x in (b.predicted, b.observed, b.low, b.high)]
     scale = Scale.over(values, log=True)
     panel = Panel(
-        f"P({found.behavior})", scale, scale, "probability given", "came true", grid_x=True, height=320
+        f"P({found.behavior})", scale, scale, "probability given", "share that came true",
+        grid_x=True, height=320,
     )  # fmt: skip
     panel.line((scale.low, scale.low), (scale.high, scale.high))
     for each in found.bins:

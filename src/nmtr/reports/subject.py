@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nmtr.data.audit import Audit, audit
 from nmtr.data.records import Records
-from nmtr.data.split import PROTOCOLS, split
+from nmtr.data.split import PROTOCOLS, Fold, split
 from nmtr.evaluation.report import BASELINES, Result
 from nmtr.evaluation.vectors import load_vectors
 from nmtr.models import make
@@ -78,11 +78,9 @@ class Subject:
             file = self.path / f"vectors-{name}.npz"
             if not file.exists():
                 continue
-            validation = name == VALIDATION
-            protocol, fold = (
-                (self.run.settings.protocol, VALIDATION) if validation else (name, "test")
-            )
-            parts = split(self.run.data, protocol, fold="validation" if validation else "test")
+            fold: Fold = "validation" if name == VALIDATION else "test"
+            protocol = self.run.settings.protocol if name == VALIDATION else name
+            parts = split(self.run.data, protocol, fold=fold)
             results = {
                 each: result for each, result in load_vectors(file).items() if each in self.names
             }

@@ -30,9 +30,8 @@ def map_section(subject: Subject) -> Section:
     places, shares = components(vectors.double().cpu().numpy())
     chosen = _chosen(np.asarray(subject.run.data.item_hash))
     x, y = places[:, 0], places[:, 1]
-    panel = Panel(
-        "Items", _around(x[chosen]), _around(y[chosen]), "first component", "second", height=440
-    )
+    scales = (_around(x[chosen]), _around(y[chosen]))
+    panel = Panel("Items", *scales, "first component", "second component", height=440)
     steps = _steps(counts)
     for at in range(STEPS):
         rows = chosen[steps[chosen] == at]
@@ -47,8 +46,11 @@ def map_section(subject: Subject) -> Section:
     return Section(
         "map",
         "Embedding map",
-        [Text(_words(places, shares, counts)), Drawing([panel.svg()], caption, names, ordered=True)],
-    )  # fmt: skip
+        [
+            Text(_words(places, shares, counts)),
+            Drawing([panel.svg()], caption, names, ordered=True),
+        ],
+    )
 
 
 def components(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -74,9 +76,9 @@ def _words(places: FloatArray, shares: FloatArray, counts: npt.NDArray[np.int64]
 
 def _steps(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """(N,) which fifth of the items each is in, 0 the least popular; equal counts stay together."""
-    return np.minimum(STEPS * (stats.rankdata(counts, "min") - 1) // len(counts), STEPS - 1).astype(
-        np.int64
-    )
+    ranks: npt.NDArray[np.int64] = stats.rankdata(counts, "min").astype(np.int64)
+    steps: npt.NDArray[np.int64] = STEPS * (ranks - 1) // len(counts)
+    return steps
 
 
 def _name(counts: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], at: int) -> str:
