@@ -15,6 +15,7 @@ from nmtr.pages.marks import SERIES, mark, step
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 46
 LINE = 15  # from one line of text to the next
+NARROW = 1e-9  # of the values themselves: what they vary by is rounding
 LETTER = 7.2  # width of a letter of the panel's text, about
 
 
@@ -39,8 +40,9 @@ class Scale:
             return cls(10 ** math.floor(math.log10(low)), _above_log(low, high), log=True)
         known += [0.0] if zero or not known else []
         low, high = min(known), max(known)
-        if low == high:
-            return cls(low, low + 1.0)
+        size = max(abs(low), abs(high))
+        if high - low <= NARROW * max(size, NARROW):
+            return cls(low, low + max(1.0, size))
         step = _step(high - low)
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 
@@ -68,7 +70,7 @@ class Scale:
         count = math.floor((self.high - self.low) / step + 1e-9)
         first_tick = math.ceil(self.low / step - 1e-9) * step
         found = [first_tick + at * step for at in range(count + 1)]
-        return [(each, _written(each, digits)) for each in found if each <= self.high * (1 + 1e-9)]
+        return [(each, _written(each, digits)) for each in found if each <= self.high + step / 2]
 
 
 def short(value: float) -> str:

@@ -62,7 +62,8 @@ def _selection(subject: Subject, lines: Lines) -> list[Block]:
     at = next((each for each in lines if each["epoch"] == chosen), None)
     words = f"Validation chose epoch {chosen} of {len(lines)}"
     if at and metric in at:
-        words += f", where {metric.upper()} was {at[metric]:.4f} ({lines[0][metric]:.4f} after the first)"
+        first = lines[0][metric]
+        words += f", where {metric.upper()} was {at[metric]:.4f} ({first:.4f} after the first)"
     if chosen == lines[-1]["epoch"] and len(lines) > 1:
         words += "; that was the last one tried, so more epochs may do better"
     levels = {each: _levels(subject, each) for each in metrics}

@@ -45,9 +45,9 @@ def lists_section(subject: Subject, found: Recommended) -> tuple[Section, str]:
     model = figures[subject.model]
     words = (
         f"The first {K} items of {len(found.users):,} users hold {percent(model.coverage)} of the "
-        f"catalogue; {percent(model.head)} of the recommendations are among the most popular tenth of the items "
-        f"(of these users' own {target} records {percent(figures[own].head)} are), and "
-        f"{percent(model.met)} are items that the user had already met."
+        f"catalogue; {percent(model.head)} of a list are among the most popular tenth of the items "
+        f"(of these users' own {target} records {percent(figures[own].head)}), and "
+        f"{percent(model.met)} of the recommendations are items that the user had already met."
     )
     kinds = [f"{at + 1}" for at in range(lists.TENTHS)]
     drawn = columns(

@@ -27,7 +27,7 @@ def map_section(subject: Subject) -> Section:
         words = f"{subject.model} has no vectors of items of which its score is made: no map."
         return Section("map", "Embedding map", [Text(words)])
     counts = subject.train.target.column_counts()
-    places, shares = components(vectors.double().cpu().numpy())
+    places, shares = components(vectors.detach().double().cpu().numpy())
     chosen = _chosen(np.asarray(subject.run.data.item_hash))
     x, y = places[:, 0], places[:, 1]
     scales = (_around(x[chosen]), _around(y[chosen]))
