@@ -15,6 +15,7 @@ from nmtr.pages.panel import Panel, Scale
 from nmtr.reports.subject import Subject
 
 ITEMS = 2000  # dots that are drawn, chosen by hash
+MARGIN = 0.03  # around the dots, of what they span
 ALIKE = 0.5  # rank correlation from which an axis is called popularity
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def map_section(subject: Subject) -> Section:
         f"vectors of which {subject.model} makes its score for {target}, coloured by {target} "
         "records in training."
     )
-    names = [_name(counts, steps, at) for at in range(STEPS)]
+    names = [f"{_name(counts, steps, at)} {target}" for at in range(STEPS)]
     return Section(
         "map",
         "Embedding map",
@@ -94,4 +95,6 @@ def _chosen(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 def _around(values: FloatArray) -> Scale:
-    return Scale.over(values.tolist(), zero=False)
+    low, high = float(values.min()), float(values.max())
+    margin = MARGIN * (high - low) or 1.0
+    return Scale(low - margin, high + margin)
