@@ -2,9 +2,8 @@
 
     python tests/mutants.py MODULE TEST...       such as nmtr.evaluation.metrics tests/evaluation
 
-A mutant has one comparison, operator, number or condition of the module's functions changed. Each is
-run in a process of its own, forked when everything is imported already. Needs os.fork; survivors
-are listed with their line, and docs/mutants.md says why those that are left are left.
+A mutant has one comparison, operator or number changed. Each is run in a process of its own, forked
+when everything is imported already (where there is os.fork). Survivors are listed by line.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ import copy
 import importlib
 import io
 import os
-import signal
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +27,9 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Mod: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or,
-    ast.Or: ast.And, ast.Invert: ast.UAdd, ast.Not: ast.UAdd, ast.USub: ast.UAdd,
+    ast.Or: ast.And, ast.Invert: ast.UAdd, ast.USub: ast.UAdd,
 }  # fmt: skip
-SECONDS = 120  # a mutant that runs longer hangs, which its tests would see
+SECONDS = 120  # of CPU; a mutant that takes more hangs, which its tests would see
 
 
 def mutants(tree: ast.Module) -> Iterator[tuple[ast.Module, int, str]]:
@@ -42,28 +42,33 @@ def mutants(tree: ast.Module) -> Iterator[tuple[ast.Module, int, str]]:
                 yield ast.fix_missing_locations(changed), getattr(node, "lineno", 0), what
 
 
-def _change(node: ast.AST, field: str) -> str:
+def _change(node: Any, field: str) -> str:
     """Change a node in place; says what, or nothing where there is nothing to change."""
     if field == "op" and isinstance(node, ast.BinOp | ast.BoolOp | ast.UnaryOp | ast.AugAssign):
-        old = type(node.op)
-        if old in SWAPS:
-            node.op = SWAPS[old]()  # type: ignore[assignment]
-            if SWAPS[old] is ast.UAdd and old is ast.Not:
-                node.op = ast.Not()
-                node.operand = ast.UnaryOp(ast.Not(), node.operand)  # type: ignore[union-attr]
-            return f"{old.__name__} -> {SWAPS[old].__name__}"
-    if field == "ops" and isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
-        old = type(node.ops[0])
-        node.ops[0] = SWAPS[old]()  # type: ignore[call-overload]
-        return f"{old.__name__} -> {SWAPS[old].__name__}"
+        if isinstance(node.op, ast.Not):
+            node.operand = ast.UnaryOp(ast.Not(), node.operand)
+            return "not x -> x"
+        return _swapped(node, "op", node.op)
+    if field == "ops" and isinstance(node, ast.Compare):
+        return _swapped(node.ops, 0, node.ops[0])
     if field == "value" and isinstance(node, ast.Constant):
-        if isinstance(node.value, bool):
-            node.value = not node.value
-            return f"{not node.value} -> {node.value}"
-        if isinstance(node.value, int | float):
-            node.value += 1
-            return f"{node.value - 1} -> {node.value}"
+        old = node.value
+        if isinstance(old, int | float):
+            node.value = not old if isinstance(old, bool) else old + 1
+            return f"{old} -> {node.value}"
     return ""
+
+
+def _swapped(holder: Any, name: Any, old: ast.AST) -> str:
+    """Put another operator in the place of one, where there is another."""
+    if type(old) not in SWAPS:
+        return ""
+    new = SWAPS[type(old)]()
+    if isinstance(name, str):
+        setattr(holder, name, new)
+    else:
+        holder[name] = new
+    return f"{type(old).__name__} -> {type(new).__name__}"
 
 
 def _told_only(tree: ast.Module, node: ast.AST) -> bool:
@@ -82,7 +87,7 @@ def survives(tree: ast.Module, module: str, tests: list[str]) -> bool:
     """Whether the tests pass with the mutant in place of the module."""
     child = os.fork()
     if not child:
-        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         found = importlib.import_module(module)
         code = 1
         with contextlib.suppress(BaseException), contextlib.redirect_stdout(io.StringIO()):
