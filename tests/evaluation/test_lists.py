@@ -81,4 +81,5 @@ def test_diversity_is_one_less_the_mean_cosine_of_scikit_learn(seed: int) -> Non
 
 
 def _csr(dense: npt.NDArray[np.bool_]) -> CSR:
-    return CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+    users, items = np.nonzero(dense)
+    return CSR.from_pairs(users, items, *dense.shape)

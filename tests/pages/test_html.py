@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmtr.pages.blocks import Drawing, Folded, Plot, Points, Section, Table, Text, literal
+from nmtr.pages.blocks import Block, Drawing, Folded, Plot, Points, Section, Table, Text, literal
 from nmtr.pages.charts import Bar, bars
 from nmtr.pages.html import page
 
@@ -43,7 +43,7 @@ def parsed(text: str) -> Balanced:
 def test_every_block_is_shown_once_and_well_formed(tmp_path: Path) -> None:
     svg = '<?xml?>\n<svg xmlns="x"><path id="a" fill="#000000"/><use href="#a"/></svg>'
     (tmp_path / "p.svg").write_text(svg)
-    blocks = [
+    blocks: list[Block] = [
         Text("some **bold** and `code`"),
         Points(["first", "second"]),
         Table("sizes", ["name", "size"], [["a", "1"]], "a note"),

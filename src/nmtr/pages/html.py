@@ -14,7 +14,11 @@ from nmtr.pages.style import STYLE
 
 WORDY = 40  # characters from which a cell may break
 # What a plot made for white paper takes from the page instead.
-THEMED = {"#000000": "currentColor", "#e3e6ea": "var(--line)", "#ffffff": "none"}
+THEMED = {
+    "#000000": "currentColor", "#e3e6ea": "var(--line)", "#ffffff": "none",
+    "#6b7280": "var(--soft)", "#0072b2": "var(--s0)", "#d55e00": "var(--s1)",
+    "#009e73": "var(--s2)", "#cc79a7": "var(--s3)", "#e69f00": "var(--s4)", "#56b4e9": "var(--s5)",
+}  # fmt: skip
 
 
 def page(

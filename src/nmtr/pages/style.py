@@ -42,7 +42,7 @@ figcaption{max-width:52rem;margin-top:.4rem}
 .panels{display:grid;gap:1rem 1.5rem;
  grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr))}
 .panels>svg{width:100%;max-width:32rem;height:auto;display:block;overflow:visible}
-.plot svg{max-width:100%;min-width:34rem;height:auto;display:block}
+.plot svg{fill:currentColor;max-width:100%;min-width:34rem;height:auto;display:block}
 ul.key{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;margin:.4rem 0;
  font-size:.9rem}
 ul.key li{margin:0}
