@@ -36,7 +36,7 @@ def drawn() -> set[tuple[str, str]]:
 
 def imported() -> set[tuple[str, str]]:
     """The edges between rooms, by the imports that the test of the layers finds."""
-    rooms = {*LAYERS.ROOMS, *LAYERS.TOP} - {"__main__", "presets"}
+    rooms = {*LAYERS.ROOMS, LAYERS.PAGES, *LAYERS.TOP} - {"__main__", "presets"}
     pairs = {
         (LAYERS.room_of(path), name)
         for path in LAYERS.FILES

@@ -37,7 +37,7 @@ def test_a_run_folder_holds_settings_epochs_weights_and_calibration(finished: Ru
     names = {each.name for each in finished.path.iterdir()}
     assert names == {
         "config.toml", "metrics.jsonl", "model.safetensors", "calibration.json",
-        "report-validation.json", "vectors-validation.npz",
+        "reliability.json", "report-validation.json", "vectors-validation.npz",
     }  # fmt: skip
     config = tomllib.loads((finished.path / "config.toml").read_text())
     assert config["options"] | {"embedding": 8, "cascade": "probability"} == config["options"]

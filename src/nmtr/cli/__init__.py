@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": ("nmtr.cli.compare:compare", "which runs are better, and how surely"),
     "tune": ("nmtr.cli.tune:tune", "choose a model's settings by trials on validation"),
     "evaluate": ("nmtr.cli.runs:evaluate", "rank held-out items, memory baselines beside"),
+    "report": ("nmtr.cli.report:report", "one HTML page on a run, to look at"),
     "reproduce": ("nmtr.cli.reproduce:reproduce", "the paper's tables, figure and claims"),
     "recommend": ("nmtr.cli.recommend:recommend", "the best items of some users, or of all"),
     "bundle": ("nmtr.cli.bundle:bundle", "a run as one file, to be served"),

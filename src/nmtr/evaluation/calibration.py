@@ -81,21 +81,47 @@ def without_held(data: Interactions, records: Records) -> Records:
     return replace(records, sets=tuple(sets))
 
 
-def fit(model: Model, data: Interactions, full: Records, reduced: Records) -> Calibration:
-    """Fit on the held cells of a sample of users.
+@dataclass(frozen=True)
+class Cells:
+    """Held cells and their scores by a model that trained without them, C of them.
+
+    user: (C,) which of the users; scores, prior, label: (R, C).
+    """
+
+    user: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    prior: npt.NDArray[np.float32]
+    label: npt.NDArray[np.float32]
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> Cells:
+        """The cells kept (C,)."""
+        return Cells(
+            self.user[keep], self.scores[:, keep], self.prior[:, keep], self.label[:, keep]
+        )
+
+
+def score_held(model: Model, data: Interactions, full: Records, reduced: Records) -> Cells:
+    """The held cells of a sample of users.
 
     model: trained on `reduced` (without_held of `full`); labels come from `full`.
     """
     chosen = _sample_users(data, full)
-    scores, priors, labels = [], [], []
+    rows, scores, priors, labels = [], [], [], []
     for users, block, prior in _blocks(model, reduced, chosen):
         held = held_cells(data, users)
         truth = np.stack([_dense(each.take(users)) for each in full.sets], 1)
+        rows.append(users[np.nonzero(held)[0]])
         scores.append(np.moveaxis(block, 1, 0)[:, held])
         priors.append(np.repeat(prior.T[:, :, None], held.shape[1], 2)[:, held])
         labels.append(np.moveaxis(truth, 1, 0)[:, held])
-    z, p, y = (np.concatenate(each, 1) for each in (scores, priors, labels))
-    found = [_logistic(np.stack([z[r], p[r], np.ones_like(z[r])], 1), y[r]) for r in range(len(z))]
+    return Cells(np.concatenate(rows), *(np.concatenate(x, 1) for x in (scores, priors, labels)))
+
+
+def fit(cells: Cells) -> Calibration:
+    """What makes probabilities of the cells' scores."""
+    found = []
+    for z, prior, label in zip(cells.scores, cells.prior, cells.label, strict=True):
+        found.append(_logistic(np.stack([z, prior, np.ones_like(z)], 1), label))
     return Calibration(*(tuple(float(each[n]) for each in found) for n in range(3)))
 
 

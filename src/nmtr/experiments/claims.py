@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from nmtr.evaluation.significance import Difference, Vector, holm, seed_mean
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.figure2 import METRICS, falls, groups_of, per_user
 from nmtr.experiments.outcomes import Outcomes, signed
 from nmtr.experiments.paper import paper
 from nmtr.experiments.plan import CASCADES, FIGURE2, PAPERS, SENSITIVE, STAGED, label_of
 from nmtr.experiments.table2 import preface
 from nmtr.experiments.table3 import Part, parts_of, vectors
+from nmtr.pages.blocks import Table, Text
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told"
 ALPHA = 0.05

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from nmtr.evaluation.sampled import sampled_ranks
 from nmtr.experiments import plots
-from nmtr.experiments.documents import Block, Document, Table
+from nmtr.experiments.documents import Block, Document
 from nmtr.experiments.outcomes import Outcomes, cut
+from nmtr.pages.blocks import Table
 
 NEGATIVES, SAMPLED_K = 99, 10
 

@@ -12,10 +12,11 @@ from nmtr.evaluation.groups import Group, by_activity
 from nmtr.evaluation.report import interval
 from nmtr.evaluation.significance import Vector, seed_mean
 from nmtr.experiments import paper, plots
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.outcomes import Outcomes, Value, cut
 from nmtr.experiments.plan import FIGURE2
 from nmtr.experiments.table2 import bold, preface
+from nmtr.pages.blocks import Table, Text
 
 FIRST = (5, 8)
 METRICS = ("hr@100", "ndcg@100")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from nmtr.evaluation.comparison import ALPHA, Pair, shown
 from nmtr.evaluation.significance import holm, seed_mean
-from nmtr.experiments.documents import Document, Table
+from nmtr.experiments.documents import Document
 from nmtr.experiments.outcomes import Outcomes, signed
 from nmtr.experiments.plan import CASCADES
 from nmtr.experiments.table2 import bold, rows_of
+from nmtr.pages.blocks import Table
 
 
 def pairs_of(outcomes: Outcomes, protocol: str, ours: str, metric: str) -> list[Pair]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nmtr.errors import UsageError
-from nmtr.experiments.documents import Plot
 from nmtr.experiments.outcomes import Value
 from nmtr.files import replace_file
+from nmtr.pages.blocks import Plot
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -9,7 +9,7 @@ from nmtr.experiments import pairs
 from nmtr.experiments.cells import Cell
 from nmtr.experiments.claims import claims
 from nmtr.experiments.diagnostics import diagnostics
-from nmtr.experiments.documents import Document, page, write
+from nmtr.experiments.documents import Document, html, write
 from nmtr.experiments.figure2 import figure2
 from nmtr.experiments.outcomes import Outcomes
 from nmtr.experiments.plan import TARGETS, Asked, plan
@@ -47,7 +47,7 @@ def documents(out: Path, asked: Asked, targets: Sequence[str]) -> list[Document]
     for each in made:
         write(each, out)
     if tuple(targets) == TARGETS:
-        write_text(out / "index.html", page(made, out))
+        write_text(out / "index.html", html(made, out))
     return made
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from nmtr.evaluation.comparison import shown
 from nmtr.evaluation.significance import seed_mean
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.outcomes import Outcomes, cut, signed
 from nmtr.experiments.plan import SENSITIVE, STAGED, label_of, sensitivities
 from nmtr.experiments.table2 import preface
+from nmtr.pages.blocks import Table, Text
 
 METRICS = ("hr@100", "ndcg@100")
 AS_GIVEN = "as given"

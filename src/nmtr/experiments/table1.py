@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nmtr.data.audit import audit
 from nmtr.data.interactions import Interactions
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.paper import is_papers, paper
+from nmtr.pages.blocks import Table, Text
 
 
 def table1(data: Interactions) -> Document:
@@ -36,6 +37,7 @@ def table1(data: Interactions) -> Document:
                 "By their users and items these are not the paper's data: its numbers are left out."
             )
         )
-    document.blocks += [Text(each) for each in (found.why, *(str(v) for v in found.verdicts))]
+    why = f"{found.why[:1].upper()}{found.why[1:]}."
+    document.blocks += [Text(each) for each in (why, *(str(v) for v in found.verdicts))]
     document.data += lines
     return document

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nmtr.data.split import WORDS
 from nmtr.experiments import paper, plots
-from nmtr.experiments.documents import Block, Document, Table, Text
+from nmtr.experiments.documents import Block, Document
 from nmtr.experiments.outcomes import Outcomes, Value, cut, signed
 from nmtr.experiments.plan import CASCADES, ROWS
+from nmtr.pages.blocks import Table, Text
 
 KS = (10, *paper.CUTOFFS)
 SLICED = {"all": "all", "in-funnel": "in-funnel", "new": "new", "sealed": "sealed half"}

@@ -8,10 +8,11 @@ from pathlib import Path
 from nmtr.evaluation.significance import Vector
 from nmtr.experiments import paper
 from nmtr.experiments.cells import Cell
-from nmtr.experiments.documents import Document, Table, Text
+from nmtr.experiments.documents import Document
 from nmtr.experiments.outcomes import Outcomes, cut, value_of
 from nmtr.experiments.plan import NMTR, ROWS
 from nmtr.experiments.table2 import cell_text, preface
+from nmtr.pages.blocks import Table, Text
 from nmtr.training.settings import Settings
 
 METRICS = ("hr@100", "ndcg@100")

@@ -18,6 +18,7 @@ from nmtr.data.interactions import load as load_data
 from nmtr.data.split import Fold, Split, split
 from nmtr.errors import DamagedError, UsageError
 from nmtr.evaluation.calibration import Calibration
+from nmtr.evaluation.reliability import Reliability
 from nmtr.evaluation.report import Result, to_json
 from nmtr.evaluation.vectors import save_vectors
 from nmtr.files import write_text
@@ -26,7 +27,7 @@ from nmtr.models.base import Model, Shape
 from nmtr.training.settings import Settings, read_settings, same
 from nmtr.training.weights import read_tensors, write_tensors
 
-CONFIG, WEIGHTS = "config.toml", "model.safetensors"
+CONFIG, WEIGHTS, RELIABILITY = "config.toml", "model.safetensors", "reliability.json"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,23 @@ def summary(path: Path) -> dict[str, Any]:
     settings, about = read_settings(path / CONFIG)
     _, learned = read_tensors(path / WEIGHTS)
     return {"run": str(path), "epochs": int(learned["epochs"]), **about, **asdict(settings)}
+
+
+def save_reliability(path: Path, found: Sequence[Reliability]) -> None:
+    """Write how far the probabilities come true."""
+    text = json.dumps([each.to_json() for each in found], indent=2)
+    write_text(path / RELIABILITY, text + "\n")
+
+
+def open_reliability(path: Path) -> list[Reliability] | None:
+    """What save_reliability wrote; None where there is none."""
+    file = path / RELIABILITY
+    if not file.exists():
+        return None
+    try:
+        return [Reliability.from_json(each) for each in json.loads(file.read_text("utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}); train again") from error
 
 
 def check_replaceable(path: Path) -> None:

@@ -5,6 +5,7 @@
     checkpoint-*.safetensors where a killed run takes up again (gone when it is done)
     model.safetensors        the final weights
     calibration.json         from scores to probabilities, for models trained by a log loss
+    reliability.json         how far these probabilities come true, on cells held out
     report-validation.json, vectors-validation.npz
                              the model that validation chose, on validation
     report-PROTOCOL.json, vectors-PROTOCOL.npz
@@ -25,6 +26,7 @@ from nmtr.data.interactions import Interactions
 from nmtr.data.records import Records
 from nmtr.data.split import split
 from nmtr.evaluation import calibration
+from nmtr.evaluation.reliability import reliability
 from nmtr.evaluation.report import baselines, evaluate
 from nmtr.models.base import Model
 from nmtr.training import folder
@@ -71,7 +73,10 @@ def execute(
     if phases.calibrates and not found:
         reduced = calibration.without_held(data, fitted)
         held_out = phases.fit("calibration", reduced, epochs)
-        found = calibration.fit(held_out, data, fitted, reduced)
+        cells = calibration.score_held(held_out, data, fitted, reduced)
+        found = calibration.fit(cells)
+        if path:
+            folder.save_reliability(path, reliability(cells, data.behaviors))
     model = phases.fit("refit", fitted, epochs)
     if found:
         found = calibration.centre(found, model, data, fitted)

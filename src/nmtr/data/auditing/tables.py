@@ -1,8 +1,9 @@
-"""An audit as tables for a terminal."""
+"""An audit as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nmtr.data.auditing.figures import (
@@ -18,19 +19,26 @@ from nmtr.data.auditing.figures import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
-Rows = Sequence[Sequence[str]]
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of cells as text; skipped: why there is none."""
+
+    title: str
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    skipped: str = ""
 
 
 def render(audit: Audit) -> RenderableType:
-    """Tables of every figure, then the verdict and the protocol it recommends."""
+    """For a terminal: every figure, then the verdict and the protocol it recommends."""
     from rich.console import Group
     from rich.text import Text
 
     said = [Text(f"- {each}") for each in audit.verdicts]
     return Group(
-        *_tables(audit),
+        *map(_rendered, sheets(audit)),
         Text("Verdict", style="bold"),
         *said,
         Text(f"Recommended protocol: {audit.protocol}", style="bold"),
@@ -38,7 +46,8 @@ def render(audit: Audit) -> RenderableType:
     )
 
 
-def _tables(audit: Audit) -> Iterator[RenderableType]:
+def sheets(audit: Audit) -> Iterator[Sheet]:
+    """Every figure."""
     yield _volumes(audit)
     if audit.nesting:
         yield _nesting(audit)
@@ -47,12 +56,12 @@ def _tables(audit: Audit) -> Iterator[RenderableType]:
     if not isinstance(held, Skipped):
         yield from _leaks(audit)
     groups = [(_span(each.low, each.high), f"{each.users:,}") for each in audit.groups]
-    yield _table("Sparsity groups", (f"training {audit.volumes[-1].name} records", "users"), groups)
+    yield Sheet("Sparsity groups", (f"training {audit.volumes[-1].name} records", "users"), groups)
     times = audit.times
     yield _times(times) if isinstance(times, Times) else _skipped("Times", times)
 
 
-def _volumes(audit: Audit) -> Table:
+def _volumes(audit: Audit) -> Sheet:
     head = ("behaviour", "pairs", "density", "events", "repeated", "undo events")
     rows = [
         (
@@ -65,20 +74,20 @@ def _volumes(audit: Audit) -> Table:
         )
         for each in audit.volumes
     ]
-    return _table(f"{audit.users:,} users, {audit.items:,} items", head, rows)
+    return Sheet(f"{audit.users:,} users, {audit.items:,} items", head, rows)
 
 
-def _nesting(audit: Audit) -> Table:
+def _nesting(audit: Audit) -> Sheet:
     names = [each.name for each in audit.volumes]
     rows = [
         (name, *(percent(lower[each]) if each in lower else "" for each in names[:-1]))
         for name, lower in audit.nesting.items()
     ]
     head = ("pairs of", *(f"also in {each}" for each in names[:-1]))
-    return _table("Nesting", head, rows)
+    return Sheet("Nesting", head, rows)
 
 
-def _held_out(held: HeldOutFigures, audit: Audit) -> Table:
+def _held_out(held: HeldOutFigures, audit: Audit) -> Sheet:
     slices = [(name, f"{n:,}", percent(n / held.pairs), "") for name, n in held.slices.items()]
     inside = [
         (f"recorded under {name}", "", percent(share), percent(held.trained_in[name]))
@@ -90,10 +99,10 @@ def _held_out(held: HeldOutFigures, audit: Audit) -> Table:
     ]
     title = f"Held out by {held.rule}: {held.pairs:,} pairs of {held.users:,} users"
     head = ("", "pairs", "share", f"of training {audit.volumes[-1].name} pairs")
-    return _table(title, head, [*slices, *inside, *rest])
+    return Sheet(title, head, [*slices, *inside, *rest])
 
 
-def _leaks(audit: Audit) -> Iterator[RenderableType]:
+def _leaks(audit: Audit) -> Iterator[Sheet]:
     ids, totals, moved = audit.id_order, audit.marginal, audit.shift
     if isinstance(ids, IdOrder):
         rows = [
@@ -107,7 +116,7 @@ def _leaks(audit: Audit) -> Iterator[RenderableType]:
             for name, n in ids.users.items()
         ]
         head = ("slice", "users", "above", "below", "by chance")
-        yield _table("Held-out id against training ids", head, rows)
+        yield Sheet("Held-out id against training ids", head, rows)
     else:
         yield _skipped("Id order", ids)
     if isinstance(totals, Marginal):
@@ -121,13 +130,13 @@ def _leaks(audit: Audit) -> Iterator[RenderableType]:
         single = isinstance(held, HeldOutFigures) and held.pairs == held.users
         name = "HR" if single else "Recall"
         title = f"{name}@{totals.cutoff} by item totals, held-out pairs removed"
-        yield _table(title, columns, hits)
+        yield Sheet(title, columns, hits)
     else:
         yield _skipped("Marginal leakage", totals)
     yield _shift(moved) if isinstance(moved, Shift) else _skipped("Popularity shift", moved)
 
 
-def _shift(shift: Shift) -> Table:
+def _shift(shift: Shift) -> Sheet:
     rows = [
         ("held-out pairs on them", percent(shift.held_out), percent(shift.drawn)),
         (
@@ -138,10 +147,10 @@ def _shift(shift: Shift) -> Table:
         (f"training pairs on its own {shift.top}", percent(shift.train_top), ""),
     ]
     head = ("", "test", "drawn from training")
-    return _table(f"Popularity shift, on the {shift.top} items held out most", head, rows)
+    return Sheet(f"Popularity shift, on the {shift.top} items held out most", head, rows)
 
 
-def _times(times: Times) -> Table:
+def _times(times: Times) -> Sheet:
     rows = [
         ("first", times.first),
         ("last", times.last),
@@ -154,25 +163,25 @@ def _times(times: Times) -> Table:
     ]
     if times.before_training is not None:
         rows.append(("held-out pairs before a training target", percent(times.before_training)))
-    return _table("Times (UTC)", ("events", ""), rows)
+    return Sheet("Times (UTC)", ("events", ""), rows)
 
 
-def _table(title: str, head: Sequence[str], rows: Rows) -> Table:
+def _skipped(title: str, reason: Skipped) -> Sheet:
+    return Sheet(title, skipped=reason.skipped)
+
+
+def _rendered(sheet: Sheet) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
-    for column, name in enumerate(head):
+    if sheet.skipped:
+        return Text(f"{sheet.title}: skipped, {sheet.skipped}\n")
+    table = Table(title=Text(sheet.title), title_justify="left")
+    for column, name in enumerate(sheet.head):
         table.add_column(Text(name), justify="right" if column else "left")
-    for row in rows:
+    for row in sheet.rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def _skipped(title: str, reason: Skipped) -> RenderableType:
-    from rich.text import Text
-
-    return Text(f"{title}: skipped, {reason.skipped}\n")
 
 
 def _span(low: int, high: int) -> str:
