@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmtr.cli import Output, show
+from nmtr.cli import show
 from nmtr.cli import run as nmtr
 from nmtr.data.interactions import Interactions
 from nmtr.evaluation.comparison import compare
@@ -95,7 +95,7 @@ def test_no_figure_is_cut_on_a_narrow_screen(
 ) -> None:
     shown = []
     for width in (80, 200):
-        monkeypatch.setattr(show, "console", Output(highlight=False, width=width))
+        monkeypatch.setattr(show, "console", show.Output(highlight=False, width=width))
         monkeypatch.setattr("nmtr.cli.compare.console", show.console)
         shown.append(says("compare", *runs.values()))
         assert "…" not in shown[-1]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmtr.cli.show import remark
+from nmtr.cli.show import remark, training_bar
 
 if TYPE_CHECKING:
     from nmtr.data.interactions import Interactions
+    from nmtr.training.choice import Choice
     from nmtr.training.settings import Settings
 
 
@@ -50,3 +52,42 @@ def log_finished(out: Path, places: Sequence[str]) -> None:
         remark(f"logged: tensorboard --logdir {to_tensorboard(out, out / 'tensorboard')}")
     if "mlflow" in places:
         remark(f"logged to MLflow as {to_mlflow(out, None)}")
+
+
+def parse_minutes(text: str) -> float:
+    """Minutes of a length of time such as 90s, 10m or 1h; UsageError for anything else."""
+    from nmtr.errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or not float(found[1]):
+        raise UsageError(f"--budget: expected a length of time, as 90s, 10m or 1h, got '{text}'")
+    return float(found[1]) * {"s": 1 / 60, "m": 1, "h": 60}[found[2]]
+
+
+def chosen(
+    data: Path, out: Path, changes: Mapping[str, str], protocol: str | None, minutes: float
+) -> tuple[Settings, Choice | None]:
+    """The settings of the run that lies at `out`, or of the model that validation chooses."""
+    from nmtr.data.interactions import load
+    from nmtr.options import check_name
+    from nmtr.training.choice import Tried, choose
+    from nmtr.training.folder import CONFIG, check_free
+    from nmtr.training.settings import Settings, general_names, override, read_settings
+
+    if (out / CONFIG).exists():
+        return override(read_settings(out / CONFIG)[0], changes, protocol=protocol), None
+    check_free(out, "run")
+    for name in changes:
+        check_name(name, general_names(), where="training (name a --model for options of its own)")
+    base = override(Settings(), changes, protocol=protocol)
+
+    def tell(tried: Tried) -> None:
+        value = "nothing" if tried.value is None else f"{tried.value:.4f}"
+        said = f" ({tried.said})" if tried.said else ""
+        remark(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
+
+    remark(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
+    with training_bar() as report:
+        found = choose(load(data), base, minutes, report=report, tell=tell)
+    remark(found.in_words())
+    return found.settings, found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
@@ -15,7 +13,6 @@ from nmtr.cli.engine import Engine, check_named, ray_workers, say_next, train_on
 from nmtr.cli.show import bar, console, emit_json, remark, say, training_bar
 
 if TYPE_CHECKING:
-    from nmtr.training.choice import Choice
     from nmtr.training.run import Run, Settings
 
 
@@ -76,7 +73,7 @@ def train(
     json
         print as JSON.
     """
-    from nmtr.cli.beginning import begins, log_finished, say_sources
+    from nmtr.cli.beginning import begins, chosen, log_finished, parse_minutes, say_sources
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.files import write_text
@@ -103,7 +100,7 @@ def train(
         if group.world > 1:
             check_named(named)
         if not named:
-            settings, choice = _chosen(data, out, changes, protocol, minutes)
+            settings, choice = chosen(data, out, changes, protocol, minutes)
         begun = begins(opened, settings, out, changes if named else {})
         if begun:
             with training_bar() if group.first else nullcontext() as report:
@@ -122,45 +119,6 @@ def train(
         from nmtr.training.folder import summary
 
         emit_json(summary(out))
-
-
-def parse_minutes(text: str) -> float:
-    """Minutes of a length of time such as 90s, 10m or 1h; UsageError for anything else."""
-    from nmtr.errors import UsageError
-
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or not float(found[1]):
-        raise UsageError(f"--budget: expected a length of time, as 90s, 10m or 1h, got '{text}'")
-    return float(found[1]) * {"s": 1 / 60, "m": 1, "h": 60}[found[2]]
-
-
-def _chosen(
-    data: Path, out: Path, changes: Mapping[str, str], protocol: str | None, minutes: float
-) -> tuple[Settings, Choice | None]:
-    """The settings of the run that lies at `out`, or of the model that validation chooses."""
-    from nmtr.data.interactions import load
-    from nmtr.options import check_name
-    from nmtr.training.choice import Tried, choose
-    from nmtr.training.folder import CONFIG, check_free
-    from nmtr.training.settings import Settings, general_names, override, read_settings
-
-    if (out / CONFIG).exists():
-        return override(read_settings(out / CONFIG)[0], changes, protocol=protocol), None
-    check_free(out, "run")
-    for name in changes:
-        check_name(name, general_names(), where="training (name a --model for options of its own)")
-    base = override(Settings(), changes, protocol=protocol)
-
-    def tell(tried: Tried) -> None:
-        value = "nothing" if tried.value is None else f"{tried.value:.4f}"
-        said = f" ({tried.said})" if tried.said else ""
-        remark(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
-
-    remark(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
-    with training_bar() as report:
-        found = choose(load(data), base, minutes, report=report, tell=tell)
-    remark(found.in_words())
-    return found.settings, found
 
 
 def find_settings(preset: str | None, config: Path | None) -> tuple[Settings, Path | None]:

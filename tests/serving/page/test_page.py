@@ -87,11 +87,10 @@ def test_fragments_need_the_token_and_shells_do_not(serve: Serve) -> None:
         bearer = {"Authorization": f"Bearer {READ}"}
         assert client.get(path, headers=bearer).status_code == 200, path
     for path in ("/page/like", "/page/user", "/page/visit", "/page/reason"):
-        body = {"content": "user=x&item=1"} if path == "/page/reason" else {"content": "user=x"}
-        body = {"content": ""} if path == "/page/visit" else body
-        assert client.post(path, **body).status_code == 401, path
+        body = {"/page/reason": "user=x&item=1", "/page/visit": ""}.get(path, "user=x")
+        assert client.post(path, content=body).status_code == 401, path
         for token, status in ((READ, {200, 404}), (WRITE, {403})):
-            found = client.post(path, headers={"Authorization": f"Bearer {token}"}, **body)
+            found = client.post(path, headers={"Authorization": f"Bearer {token}"}, content=body)
             assert found.status_code in status, (path, found.text)
     cookie = {"Cookie": f"token={READ}; Authorization=Bearer {READ}"}
     assert client.get("/page/model", headers=cookie).status_code == 401, "no cookie counts: no CSRF"
