@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmtr.cli import show
 from nmtr.cli import run as nmtr
+from nmtr.cli import show
 from nmtr.data.interactions import Interactions
 from nmtr.evaluation.comparison import compare
 from nmtr.evaluation.vectors import load_vectors
