@@ -20,6 +20,7 @@ from nmtr.training.checkpoint import Progress, restore, save
 from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
+from nmtr.training.windows import LARGE, WindowSampler
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -185,7 +186,9 @@ def batches(model: Model, records: Records, config: Training) -> Batches:
         return LevelSampler.from_records(
             records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
         )
-    return Sampler.from_records(
+    large = sum(each.nnz for each in records.sets) > LARGE
+    kind = WindowSampler if large else Sampler
+    return kind.from_records(
         records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
     )
 
