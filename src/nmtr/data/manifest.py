@@ -39,9 +39,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}/manifest.json is not of a prepared data set (format '{FORMAT}')")
     if manifest.get("schema") not in (SCHEMA, SHARDED):
         raise DamagedError(
-            f"{path}/manifest.json has schema {manifest.get('schema')}, this nmtr {__version__} reads {SCHEMA} "
-            f"and {SHARDED}; "
-            "prepare it again or use the nmtr that wrote it"
+            f"{path}/manifest.json has schema {manifest.get('schema')}, this nmtr {__version__} "
+            f"reads {SCHEMA} and {SHARDED}; prepare it again or use the nmtr that wrote it"
         )
     if manifest.get("sha256") != _checksum(manifest):
         raise DamagedError(

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-
 HASHED_AT_ONCE = 2**16  # ids: 4 MB of digests
 
 
