@@ -5,10 +5,11 @@
 
 Every number is taken in a process of its own. A simulated log of each size, about 50 events a user
 and 100 an item, is prepared beside Polars' bare group-bys of the same files, has a day appended,
-and trains (above 10^7 events, the log is of as many shops, with users and items of their own whose
-ids are those of the first with another beginning); tables of each size, as many users as items, train and rank on made-up
-records. CPU seconds stand beside the clock's, since they mean something on a busy machine too.
-Writes scale.csv, scale.md and scale.svg into the results; --table only writes the last two again.
+and trains; above 10^7 events the log is of as many shops, with users and items of their own whose
+ids are those of the first with another beginning. Tables of each size, as many users as items,
+train and rank on made-up records. CPU seconds stand beside the clock's, since they mean something
+on a busy machine too. Writes scale.csv, scale.md and scale.svg into the results; --table only
+writes the last two again.
 """
 
 from __future__ import annotations
