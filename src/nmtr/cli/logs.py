@@ -157,7 +157,12 @@ def prepare(
         query=query, table=table,
     )  # fmt: skip
     check_new(out, force=force)
-    about = {"holdout": holdout, "repurchase": repurchase, "seed": seed, "options": options}
+    about: dict[str, Any] = {
+        "holdout": holdout,
+        "repurchase": repurchase,
+        "seed": seed,
+        "options": options,
+    }
     notes: Sequence[str] = ()
     if named is None or items or users:
         from nmtr.data.events import read_events
@@ -166,14 +171,14 @@ def prepare(
 
         log = read_events(sources, options)
         order = named or _propose(log.frame, quiet=json)
-        data = build(log, behaviors=order, **about)  # type: ignore[arg-type]
+        data = build(log, behaviors=order, **about)
         data, notes = with_attributes(data, items=items, users=users)
         data.save(out, force=force)
         manifest = data.manifest
     else:
         from nmtr.data.outofcore import prepare_files
 
-        manifest = prepare_files(sources, out, behaviors=named, force=force, **about)  # type: ignore[arg-type]
+        manifest = prepare_files(sources, out, behaviors=named, force=force, **about)
     if json:
         emit_json(manifest)
         return

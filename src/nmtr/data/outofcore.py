@@ -142,17 +142,16 @@ def prepare_files(
         refuse_missing([name for name, n in stated["events_per_behavior"].items() if n], behaviors)
         rule, held = _hold_out(str(holdout), found, chosen)
         stated |= {"users": len(found.users), "items": len(found.items)}
-        users, items = _write_ids(folder, found)
+        _write_ids(folder, found)
         for name, array in held.items():
             np.save(folder / f"{name}.npy", array)
-        about = {
+        about: dict[str, Any] = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "behaviors": list(behaviors),
             "repurchase": repurchase,
             "holdout": rule | {"seed": seed},
             "options": plain(asdict(options)) if options else {},
         } | stated
-        del users, items
         made = _write_shards(folder, found)
         if made:
             about["shards"] = made
@@ -181,12 +180,11 @@ def _hold_out(
     }
 
 
-def _write_ids(folder: Path, found: Gathered) -> tuple[pl.Series, pl.Series]:
-    users, items = found.users.ids, found.items.ids
-    for name, ids in (("user", users), ("item", items)):
+def _write_ids(folder: Path, found: Gathered) -> None:
+    for name, indexer in (("user", found.users), ("item", found.items)):
+        ids = indexer.ids
         Vocabulary(ids).save(folder / f"{name}s.parquet")
         np.save(folder / f"{name}_hash.npy", hash_ids(ids))
-    return users, items
 
 
 def _write_shards(folder: Path, found: Gathered) -> list[dict[str, Any]]:

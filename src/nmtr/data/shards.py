@@ -119,7 +119,7 @@ class Sharded(Interactions):
             columns |= {name: columns[name][order] for name in names}
         return self._block(low, high, indptr, **columns)
 
-    def _joined(self, name: str) -> Any:
+    def _joined(self, name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(self.block(*each), name) for each in self.cuts()])
 
 

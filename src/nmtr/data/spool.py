@@ -69,8 +69,7 @@ class Spool:
             high = min(low + USERS, users)
             path = self._file(low // USERS)
             if not path.exists():
-                nothing = self._sorted(np.empty(0, self.record), low, high)
-                yield nothing
+                yield self._sorted(np.empty(0, self.record), low, high)
                 continue
             if path.stat().st_size <= EVENTS * self.record.itemsize:
                 yield self._sorted(np.fromfile(path, self.record), low, high)

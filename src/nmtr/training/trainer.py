@@ -187,7 +187,7 @@ def batches(model: Model, records: Records, config: Training) -> Batches:
             records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
         )
     large = sum(each.nnz for each in records.sets) > LARGE
-    kind = WindowSampler if large else Sampler
+    kind: type[Sampler] | type[WindowSampler] = WindowSampler if large else Sampler
     return kind.from_records(
         records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
     )
