@@ -166,7 +166,8 @@ def test_days_appended_give_what_all_at_once_gives(
         return
     before = contents(folder / "data")
     for file in files[1:]:
-        append(folder / "data", [file])
+        if append(folder / "data", [file]) is None:  # the same events as a day before
+            return
     after = contents(folder / "data")
     assert {each: after[each] for each in before} == before  # no byte of it was touched
     rule = f"time:{first['holdout']['cut']}" if holdout == "time" else holdout
