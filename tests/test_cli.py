@@ -225,6 +225,19 @@ def test_an_order_that_the_data_show_is_taken_by_auto(
     assert "behaviours: view,cart,buy" in says(*words)
 
 
+def test_a_day_is_appended_once(says: Says, log: Path, tmp_path: Path) -> None:
+    data, day = tmp_path / "data", tmp_path / "day.csv"
+    says("prepare", log, "--behaviors", "view,buy", "--out", data)
+    day.write_text("user_id,item_id,behavior,timestamp\neve,pen,view,12\n")
+    words = ("prepare", "--append", day, "--out", data)
+    assert f"1 events appended to {data}: 9 of 3 users x 2 items" in says(*words)
+    assert f"{data} has these events already; nothing was appended" in says(*words)
+    assert json.loads(says(*words, "--json")) == {"appended": None}
+    assert "got both" in says("prepare", log, "--append", day, "--out", data, code=2)
+    assert "expected event files and --behaviors" in says("prepare", "--out", data, code=2)
+    assert "no prepared data set" in says("prepare", "--append", day, "--out", tmp_path, code=2)
+
+
 def test_one_flipped_byte_of_a_prepared_data_set_is_noticed(
     says: Says, timed: Interactions, tmp_path: Path
 ) -> None:

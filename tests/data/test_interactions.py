@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtr.data import interactions
+from nmtr.data import interactions, manifest
 from nmtr.data.events import ReadOptions, from_frame
-from nmtr.data.interactions import Interactions, load, verify
+from nmtr.data.interactions import Interactions, load
+from nmtr.data.manifest import verify
 from nmtr.data.prepare import prepare
 from nmtr.data.vocabulary import Vocabulary
 from nmtr.errors import DamagedError, UsageError
@@ -158,8 +159,8 @@ def test_large_files_are_checked_by_size_on_load_and_read_by_verify(
 def test_another_schema_version_is_refused(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interactions, "SCHEMA", 2)
-    with pytest.raises(DamagedError, match=r"schema 1, this nmtr .* reads 2"):
+    monkeypatch.setattr(manifest, "SCHEMA", 3)
+    with pytest.raises(DamagedError, match=r"schema 1, this nmtr .* reads 3 and 2"):
         load(saved)
 
 
@@ -200,7 +201,7 @@ def test_the_folder_takes_its_name_only_when_it_is_complete(
         seen.append((tmp_path / "data").exists())
         return path.name
 
-    monkeypatch.setattr(interactions, "sha256", watch)
+    monkeypatch.setattr(manifest, "sha256", watch)
     make(TEXT).save(tmp_path / "data")
     assert len(seen) == 8
     assert not any(seen)

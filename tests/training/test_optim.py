@@ -13,7 +13,25 @@ from nmtr.errors import UsageError
 from nmtr.models.embeddings import sparse_rows, take_rows
 from nmtr.training.optim import OPTIMIZERS, Optimizer, make_optimizer
 
-TORCH: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
+
+class Rowwise:
+    """Row-wise Adagrad as it is defined, in double precision."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        (self.parameter,) = parameters
+        self.sums = torch.zeros(len(self.parameter), dtype=torch.float64)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        assert self.parameter.grad is not None
+        grad = self.parameter.grad.double()
+        self.sums += (grad**2).mean(1)
+        move = 0.1 * grad / (self.sums.sqrt() + 1e-10)[:, None]
+        self.parameter -= move.to(self.parameter.dtype)
+
+
+TORCH: dict[str, Callable[[Iterable[Tensor]], Any]] = {
+    "rowwise-adagrad": Rowwise,
     "adagrad": lambda parameters: torch.optim.Adagrad(parameters, lr=0.1),
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.1),
@@ -59,7 +77,7 @@ def test_a_dense_step_is_torch_s(name: str) -> None:
         assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "sgd"])
+@pytest.mark.parametrize("name", ["adagrad", "rowwise-adagrad", "sgd"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_row_sparse_step_is_the_dense_one(name: str, dtype: torch.dtype) -> None:
     mine, theirs = table(dtype=dtype), table(dtype=dtype)
@@ -74,6 +92,17 @@ def test_a_row_sparse_step_is_the_dense_one(name: str, dtype: torch.dtype) -> No
         others = [row for row in range(ROWS) if row not in rows.tolist()]
         assert torch.equal(mine[others], untouched[others])
         assert mine.grad is None
+
+
+def test_row_wise_adagrad_keeps_one_number_for_a_row() -> None:
+    bias = nn.Parameter(torch.zeros(ROWS))
+    ours = optimizer("rowwise-adagrad", table(), bias)
+    assert {name: tuple(each.shape) for name, each in ours.state.items()} == {
+        "p0.squares": (ROWS, 1), "p1.squares": (ROWS,),
+    }  # fmt: skip
+    bias.grad = torch.linspace(0, 1, ROWS)
+    ours.step()
+    assert torch.allclose(bias[1:], torch.full((ROWS - 1,), -0.1))
 
 
 def test_lazy_adam_is_adam_where_every_row_is_met() -> None:
@@ -159,5 +188,5 @@ def test_rows_taken_give_back_a_gradient_of_those_rows() -> None:
 
 
 def test_an_unknown_optimiser_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="'adamw'; one of adagrad, adam, sgd"):
+    with pytest.raises(UsageError, match="'adamw'; one of adagrad, adam, rowwise-adagrad, sgd"):
         optimizer("adamw", table())

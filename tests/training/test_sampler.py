@@ -13,7 +13,9 @@ from scipy.stats import chisquare
 
 from nmtr.data.records import CSR, Records
 from nmtr.models.base import Batch
+from nmtr.training import windows
 from nmtr.training.sampler import NegativeRule, Sampler
+from nmtr.training.windows import WindowSampler
 
 M, N = 5, 12
 RULES: tuple[NegativeRule, ...] = ("unobserved", "unseen")
@@ -207,3 +209,52 @@ def test_counts_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         sampler_of(records_of(BIG), negatives=negatives, batch_size=size)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@quick
+@given(records_of_any, st.integers(1, 5), st.integers(1, 7))
+def test_windows_have_every_pair_once_and_its_negatives(
+    rule: NegativeRule, given_sets: list[Pairs], size: int, block: int
+) -> None:
+    records = records_of(given_sets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "BLOCK", block)
+        patch.setattr(windows, "WINDOW", 2)
+        sampler = WindowSampler.from_records(
+            records, negatives=(2,), rule=rule, batch_size=size, seed=5
+        )
+    batches = list(sampler.epoch(3))
+    assert len(batches) == sampler.steps
+    for r in range(len(records.sets)):
+        positive, negative = Counter[tuple[int, int]](), Counter[int]()
+        for batch in batches:
+            rows = zip(batch.user.tolist(), batch.item.tolist(), batch.target[:, r].tolist(),
+                       batch.weight[:, r].tolist(), strict=True)  # fmt: skip
+            for user, item, target, weight in rows:
+                if target:
+                    positive[user, item] += 1
+                elif weight:
+                    assert (user, item) not in recorded(records, r)
+                    negative[user] += 1
+        assert positive == Counter(recorded(records, r))
+        assert negative == Counter({u: 2 * n for u, n in Counter(u for u, _ in positive).items()})
+
+
+def test_windows_draw_alike_by_a_seed_and_anew_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "BLOCK", 8)
+    monkeypatch.setattr(windows, "WINDOW", 3)
+    rng = np.random.default_rng(1)
+    pairs = list(zip(rng.integers(0, 40, 300), rng.integers(0, 99, 300), strict=True))
+    records = records_of([pairs], users=40, items=99)
+
+    def drawn(seed: int, epoch: int) -> list[list[int]]:
+        sampler = WindowSampler.from_records(
+            records, negatives=(1,), rule="unseen", batch_size=8, seed=seed
+        )
+        assert len(sampler.windows) > 3
+        return [(each.user * 1000 + each.item).tolist() for each in sampler.epoch(epoch)]
+
+    assert drawn(1, 2) == drawn(1, 2)
+    assert drawn(1, 2) != drawn(1, 3)
+    assert drawn(1, 2) != drawn(2, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -54,11 +55,12 @@ def simulate(
 
 
 def prepare(
-    sources: Annotated[list[str], Parameter(consume_multiple=True)],
+    sources: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     /,
     *,
-    behaviors: str,
     out: Path,
+    behaviors: str | None = None,
+    append: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     holdout: str = "auto",
     user: str | None = None,
     item: str | None = None,
@@ -90,10 +92,13 @@ def prepare(
         URLs: s3://bucket/log/*.parquet, gs://, az://, hdfs://, ...; delta:PLACE, iceberg:PLACE;
         databases: postgresql://, sqlite:///, ... env:NAME takes the URL from the environment.
         buy=FILE says that all rows of a file are of one behaviour.
-    behaviors
-        ordered, the target last: view,cart,buy; or `auto` to have an order proposed.
     out
-        folder to write.
+        folder to write, or with --append the prepared data set to append to.
+    behaviors
+        ordered, the target last: view,cart,buy; or `auto` to have an order proposed, for which the
+        log must fit in memory.
+    append
+        files of a day to append, read as the first ones were; no other option goes with it.
     holdout
         random, last, time:2026-01-31, time:0.9, a file of held-out pairs (buy=FILE too), or auto.
     user
@@ -137,10 +142,18 @@ def prepare(
     json
         print the manifest as JSON.
     """
-    from nmtr.data.events import ReadOptions, read_events
-    from nmtr.data.features import with_attributes
-    from nmtr.data.prepare import prepare as build
+    from nmtr.data.events import ReadOptions
+    from nmtr.data.manifest import check_new
+    from nmtr.errors import UsageError
 
+    if append is not None:
+        _append(sources, append, out, json=json)
+        return
+    if not sources or behaviors is None:
+        raise UsageError(
+            "expected event files and --behaviors: nmtr prepare EVENTS... --behaviors "
+            "view,cart,buy --out DIR; or files to append: nmtr prepare --append DAY --out DIR"
+        )
     named = None if behaviors == "auto" else words(behaviors)
     options = ReadOptions(
         user=user, item=item, behavior=behavior, time=time, columns=words(columns) or None,
@@ -148,36 +161,68 @@ def prepare(
         unknown=unknown, malformed=malformed, cap=cap, time_unit=time_unit,
         query=query, table=table,
     )  # fmt: skip
-    if not force and out.exists():
-        from nmtr.errors import UsageError
+    check_new(out, force=force)
+    about: dict[str, Any] = {"holdout": holdout, "repurchase": repurchase, "seed": seed}
+    about["options"] = options
+    notes: Sequence[str] = ()
+    if named is None or items or users:
+        from nmtr.data.events import read_events
+        from nmtr.data.features import with_attributes
+        from nmtr.data.prepare import prepare as build
 
-        raise UsageError(
-            f"{out} exists already; add --force to replace a prepared data set, or name another "
-            "folder"
-        )
-    log = read_events(sources, options)
-    order = named or _propose(log.frame, quiet=json)
-    data = build(
-        log, behaviors=order, holdout=holdout, repurchase=repurchase, seed=seed, options=options
-    )
-    data, notes = with_attributes(data, items=items, users=users)
-    data.save(out, force=force)
+        log = read_events(sources, options)
+        order = named or _propose(log.frame, quiet=json)
+        data = build(log, behaviors=order, **about)
+        data, notes = with_attributes(data, items=items, users=users)
+        data.save(out, force=force)
+        manifest = data.manifest
+    else:
+        from nmtr.data.outofcore import prepare_files
+
+        manifest = prepare_files(sources, out, behaviors=named, force=force, **about)
     if json:
-        emit_json(data.manifest)
+        emit_json(manifest)
         return
-    dropped = log.report.dropped
-    for note in (*log.report.notes, *notes):
+    _say_read(manifest["read"], notes)
+    counts = ", ".join(
+        f"{count:,} {name}" for name, count in manifest["events_per_behavior"].items()
+    )
+    size = f"{manifest['users']:,} users x {manifest['items']:,} items"
+    say(f"{size}; events: {counts}; hold-out: {manifest['holdout']['rule']}")
+    remark(f"Prepared in {out}. Next: nmtr audit {out}")
+
+
+def _append(sources: list[str] | None, files: list[str], out: Path, *, json: bool) -> None:
+    """Append files to a prepared data set, and say what they brought."""
+    from nmtr.data.appending import append
+    from nmtr.errors import UsageError
+
+    if sources:
+        raise UsageError(
+            f"expected files to prepare or files to --append, got both: {sources} and {files}"
+        )
+    manifest = append(out, files)
+    if json:
+        emit_json(manifest or {"appended": None})
+        return
+    if manifest is None:
+        remark(f"{out} has these events already; nothing was appended")
+        return
+    day = manifest["appended"]
+    _say_read(day["read"])
+    size = f"{manifest['users']:,} users x {manifest['items']:,} items"
+    say(f"{day['events']:,} events appended to {out}: {manifest['events']:,} of {size}")
+
+
+def _say_read(read: Mapping[str, Any], more: Sequence[str] = ()) -> None:
+    """Say what reading a log did."""
+    dropped = read["dropped"]
+    for note in (*read["notes"], *more):
         remark(f"note: {note}")
     say(
-        f"{log.report.rows_read:,} rows read, {sum(dropped.values()):,} dropped"
+        f"{read['rows_read']:,} rows read, {sum(dropped.values()):,} dropped"
         + "".join(f"; {count:,} {reason}" for reason, count in dropped.items() if count)
     )
-    counts = ", ".join(
-        f"{count:,} {name}" for name, count in data.manifest["events_per_behavior"].items()
-    )
-    size = f"{data.n_users:,} users x {data.n_items:,} items"
-    say(f"{size}; events: {counts}; hold-out: {data.holdout['rule']}")
-    remark(f"Prepared in {out}. Next: nmtr audit {out}")
 
 
 def _propose(frame: object, *, quiet: bool) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Event logs as users have them, read into one schema: user_id, item_id, behavior, timestamp?."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from nmtr.data.reading.faults import OVER_CAP, UNKNOWN_BEHAVIOR, Faults
 from nmtr.data.reading.options import ReadOptions
 from nmtr.data.reading.rows import Rows, join
 from nmtr.data.reading.sources import Source, find_sources
-from nmtr.data.reading.timestamps import implausible
+from nmtr.data.reading.timestamps import implausible, note_implausible
 from nmtr.errors import DataError, UsageError
 from nmtr.options import closest
 
@@ -60,15 +61,16 @@ def read_events(sources: Sequence[str | Path], options: ReadOptions | None = Non
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     found, notes = find_sources(given)
     rows = _rows(options)
-    _check_database(found, rows.options)
+    check_database(found, rows.options)
     frames: list[pl.DataFrame] = []
     for source in found:
         frame = rows.read(source)
         if frame is None:
-            _refuse_empty(source.name, alone=len(found) == 1)
+            refuse_empty(source.name, alone=len(found) == 1)
             notes.append(f"{source.name} holds no events")
         else:
-            _same_columns(frames, frame, source=source.name)
+            if frames:
+                same_columns(frames[0].columns, frame.columns, source=source.name)
             frames.append(frame)
     if not frames:
         raise DataError(f"expected events, got {len(found)} files that hold none")
@@ -86,7 +88,8 @@ def from_frame(frame: pl.DataFrame | pl.LazyFrame, options: ReadOptions | None =
     return _log(typed, rows, sources=(FRAME,), notes=[])
 
 
-def _check_database(found: Sequence[Source], options: ReadOptions) -> None:
+def check_database(found: Sequence[Source], options: ReadOptions) -> None:
+    """Raise UsageError where a database and what to read from it are not both named."""
     databases = [source.name for source in found if source.kind == "database"]
     asked = options.query is not None or options.table is not None
     if databases and not asked:
@@ -106,16 +109,18 @@ def _rows(options: ReadOptions | None) -> Rows:
     return Rows(options, Faults(options.malformed))
 
 
-def _refuse_empty(name: str, *, alone: bool) -> None:
+def refuse_empty(name: str, *, alone: bool) -> None:
+    """Raise DataError for the only file of a log where it holds nothing."""
     if alone:
         raise DataError(
             f"{name}: expected events, got none: an empty file, a header only, or no rows"
         )
 
 
-def _same_columns(frames: list[pl.DataFrame], frame: pl.DataFrame, *, source: str) -> None:
-    if frames and frames[0].columns != frame.columns:
-        has, others = ("a", "none") if TIME in frame.columns else ("no", "one")
+def same_columns(before: Sequence[str], columns: Sequence[str], *, source: str) -> None:
+    """Raise DataError where a file has times and those before it have none, or the other way."""
+    if list(before) != list(columns):
+        has, others = ("a", "none") if TIME in columns else ("no", "one")
         raise DataError(
             f"{source}: has {has} time column, the files before it have {others}; "
             'name it with --time, or ignore times with --time ""'
@@ -136,8 +141,8 @@ def _log(
             f"all were dropped: {dropped}"
         )
     _note_absent(frame, rows.options, notes)
-    if TIME in frame.columns and (note := implausible(frame[TIME])):
-        notes.append(note)
+    if TIME in frame.columns:
+        notes += note_implausible(*implausible(frame[TIME]))
     report = ReadReport(rows.faults.rows_read, dropped, notes)
     return EventLog(frame, TIME in frame.columns, sources, report)
 
@@ -150,24 +155,37 @@ def _known_only(frame: pl.DataFrame, rows: Rows, notes: list[str]) -> pl.DataFra
     stranger = ~frame[BEHAVIOR].is_in(list(known))
     if not stranger.any():
         return frame
-    counts = frame.filter(stranger)[BEHAVIOR].value_counts(sort=True).rows()
-    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts[:20])
-    more = f" and {len(counts) - 20} more" if len(counts) > 20 else ""
-    behaviors = list(rows.options.behaviors or ())
-    if rows.options.unknown == "error":
-        first = counts[0][0]
-        close = closest(first, behaviors)
-        hint = f" (did you mean {first!r} by {close!r}?)" if close else ""
-        raise DataError(
-            f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}"
-            f"{hint}; "
-            f"values not in it, with their events: {listed}{more}; rename them with "
-            f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out "
-            "with --unknown drop"
-        )
-    rows.faults.dropped[UNKNOWN_BEHAVIOR] += int(stranger.sum())
-    notes.append(f"behaviours not in {behaviors}, dropped: {listed}{more}")
+    counts = Counter(dict(frame.filter(stranger)[BEHAVIOR].value_counts().rows()))
+    refuse_strangers(counts, rows)
+    rows.faults.dropped[UNKNOWN_BEHAVIOR] += counts.total()
+    notes += note_strangers(counts, rows.options)
     return frame.filter(~stranger)
+
+
+def refuse_strangers(counts: Counter[str], rows: Rows) -> None:
+    """Raise DataError for behaviours that are not known, unless they are to be dropped."""
+    if rows.options.unknown != "error":
+        return
+    first = counts.most_common(1)[0][0]
+    behaviors = list(rows.options.behaviors or ())
+    close = closest(first, behaviors)
+    hint = f" (did you mean {first!r} by {close!r}?)" if close else ""
+    raise DataError(
+        f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}{hint}; "
+        f"values not in it, with their events: {_listed(counts)}; rename them with "
+        f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out with --unknown drop"
+    )
+
+
+def note_strangers(counts: Counter[str], options: ReadOptions) -> list[str]:
+    """A note about dropped behaviours, if there are any."""
+    behaviors = list(options.behaviors or ())
+    return [f"behaviours not in {behaviors}, dropped: {_listed(counts)}"] if counts else []
+
+
+def _listed(counts: Counter[str]) -> str:
+    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.most_common(20))
+    return listed + (f" and {len(counts) - 20} more" if len(counts) > 20 else "")
 
 
 def _undone(frame: pl.DataFrame, options: ReadOptions) -> pl.DataFrame:

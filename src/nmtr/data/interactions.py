@@ -1,5 +1,8 @@
 """The prepared data set: a folder of memory-mapped arrays, vocabularies and a manifest.
 
+What is small, or was prepared in memory, lies in the folder itself; what is large, or had days
+appended, is of several shards (shards.py), each a folder of such arrays.
+
     manifest.json    behaviours, counts, options, what was dropped, sha256 of every other file
     users.parquet, items.parquet              the ids, an index each (append-only)
     user_hash.npy (M,), item_hash.npy (N,)    uint64, by which hold-outs are drawn
@@ -16,7 +19,6 @@ Events stay events here; they become pairs only after the split (split.py).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,14 +29,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nmtr import __version__
-from nmtr.data.records import CSR, Records, distinct
+from nmtr.data.manifest import check_new, files_in, read_manifest, seal, verify
+from nmtr.data.records import CSR, Records, distinct, user_cuts
 from nmtr.data.vocabulary import Vocabulary
-from nmtr.errors import DamagedError, UsageError
-from nmtr.files import replace_folder, sha256
+from nmtr.files import replace_folder
 
-FORMAT = "nmtr-prepared"
-SCHEMA = 1
 ARRAYS = (
     "user_hash",
     "item_hash",
@@ -46,6 +45,7 @@ ARRAYS = (
     "holdout_item",
 )
 ATTRIBUTES = ("user_attributes", "item_attributes")
+EVENTS_AT_ONCE = 2**23  # collapsed to pairs, or split, at once
 CHECKED_ON_LOAD = (
     256 * 2**20
 )  # bytes; above this, load() compares sizes only and verify() reads all
@@ -102,8 +102,45 @@ class Interactions:
         """(events,) the user of each event."""
         return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
 
+    def cuts(self) -> list[tuple[int, int]]:
+        """Ranges of users, one after the other, each of about EVENTS_AT_ONCE events."""
+        return user_cuts(self.indptr, EVENTS_AT_ONCE)
+
+    def block(self, low: int, high: int) -> Interactions:
+        """The users low..high-1 alone, numbered from 0, with all items."""
+        start, stop = self.indptr[low], self.indptr[high]
+        return self._block(
+            low, high, self.indptr[low : high + 1] - start,
+            *(None if each is None else each[start:stop]
+              for each in (self.item, self.code, self.time)),
+        )  # fmt: skip
+
+    def _block(
+        self, low: int, high: int, indptr: Any, item: Any, code: Any, time: Any
+    ) -> Interactions:
+        pairs: dict[str, Any] = {"holdout_user": None, "holdout_item": None}
+        if self.holdout_user is not None and self.holdout_item is not None:
+            mine = (self.holdout_user >= low) & (self.holdout_user < high)
+            pairs["holdout_user"] = self.holdout_user[mine] - np.int32(low)
+            pairs["holdout_item"] = self.holdout_item[mine]
+        return Interactions(
+            manifest={each: v for each, v in self.manifest.items() if each != "fingerprint"},
+            users=Vocabulary(self.users.ids[low:high]), items=self.items,
+            user_hash=self.user_hash[low:high], item_hash=self.item_hash,
+            indptr=indptr, item=item, code=code, time=time, **pairs,
+        )  # fmt: skip
+
     def records(self, keep: npt.NDArray[np.bool_] | None = None) -> Records:
         """Collapse events (all, or those kept) to pairs; an undo takes back what came before it."""
+        if self.n_events <= EVENTS_AT_ONCE:
+            return self._records(keep)
+        parts = []
+        for low, high in self.cuts():
+            own = None if keep is None else keep[self.indptr[low] : self.indptr[high]]
+            parts.append(self.block(low, high)._records(own))
+        return Records.stacked(parts)
+
+    def _records(self, keep: npt.NDArray[np.bool_] | None) -> Records:
         code = self.code if keep is None else self.code[keep]
         user = self.user if keep is None else self.user[keep]
         item = self.item if keep is None else self.item[keep]
@@ -121,9 +158,7 @@ class Interactions:
         Raises UsageError if `path` exists and is not a prepared data set that `force` may replace.
         """
         path = Path(path)
-        if path.exists() and not (force and _is_prepared(path)):
-            advice = "add --force to replace it" if _is_prepared(path) else "name another folder"
-            raise UsageError(f"{path} exists already; {advice}")
+        check_new(path, force=force)
         with replace_folder(path) as folder:
             self.users.save(folder / "users.parquet")
             self.items.save(folder / "items.parquet")
@@ -135,16 +170,9 @@ class Interactions:
                 frame = getattr(self, name)
                 if frame is not None:
                     frame.write_parquet(folder / f"{name}.parquet")
-            files = {
-                each.name: {"bytes": each.stat().st_size, "sha256": sha256(each)}
-                for each in sorted(folder.iterdir())
-            }
-            about = {"format": FORMAT, "schema": SCHEMA, "nmtr": __version__}
-            manifest = dict(self.manifest) | about | {"fingerprint": self.fingerprint()}
-            manifest |= {"files": files}
-            manifest["sha256"] = _checksum(manifest)
-            text = json.dumps(manifest, indent=2)
-            (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+            manifest = {n: v for n, v in self.manifest.items() if n not in ("shards", "days")}
+            manifest |= {"fingerprint": self.fingerprint()}
+            seal(folder, manifest, files_in(folder))
 
     def fingerprint(self) -> str:
         """Short hash of the contents, which a run records so that it meets the same data again."""
@@ -169,37 +197,14 @@ def load(path: str | Path) -> Interactions:
 
     Raises UsageError if there is none at `path`, DamagedError if a file is missing or altered.
     """
+    from nmtr.data.shards import open_shards
+
     path = Path(path)
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_file():
-            raise UsageError(
-                f"{path} is a file, not a prepared data set; prepare it first with "
-                f"`nmtr prepare {path} --behaviors view,cart,buy --out DATA`"
-            ) from None
-        raise UsageError(
-            f"{path} is no prepared data set (it has no manifest.json); make one with "
-            f"`nmtr prepare EVENTS --behaviors view,cart,buy --out {path}`"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedError(
-            f"{path}/manifest.json is not readable JSON ({error}); prepare it again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UsageError(f"{path}/manifest.json is not of a prepared data set (format '{FORMAT}')")
-    if manifest.get("schema") != SCHEMA:
-        raise DamagedError(
-            f"{path} has schema {manifest.get('schema')}, this nmtr {__version__} reads {SCHEMA}; "
-            "prepare it again or use the nmtr that wrote it"
-        )
-    if manifest.get("sha256") != _checksum(manifest):
-        raise DamagedError(
-            f"{path}/manifest.json was altered: its sha256 is not the one it states; "
-            "prepare it again"
-        )
+    manifest = read_manifest(path)
     small = sum(each["bytes"] for each in manifest["files"].values()) <= CHECKED_ON_LOAD
     verify(path, manifest, contents=small)
+    if "shards" in manifest:
+        return open_shards(path, manifest)
     arrays = {
         name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         for name in ARRAYS
@@ -220,38 +225,6 @@ def load(path: str | Path) -> Interactions:
         item_attributes=frames.get("item_attributes"),
         **arrays,
     )
-
-
-def verify(path: Path, manifest: Mapping[str, Any], *, contents: bool = True) -> None:
-    """Compare each file's size, and with `contents` its sha256, to the manifest (DamagedError)."""
-    for name, expected in manifest["files"].items():
-        file = path / name
-        if not file.exists():
-            raise DamagedError(f"{file} is missing; prepare the data set again")
-        if file.stat().st_size != expected["bytes"]:
-            raise DamagedError(
-                f"{file} has {file.stat().st_size} bytes, the manifest says {expected['bytes']}; "
-                "prepare the data set again"
-            )
-        if contents and sha256(file) != expected["sha256"]:
-            raise DamagedError(
-                f"{file} was altered: its sha256 is not the manifest's; prepare the data set again"
-            )
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    """sha256 of all that a manifest states but this."""
-    stated = {name: value for name, value in manifest.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
-
-
-def _is_prepared(path: Path) -> bool:
-    """Whether the folder is a prepared data set, and not another's with a manifest of its own."""
-    try:
-        found = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("format") == FORMAT
 
 
 def _standing(keys: npt.NDArray[np.int64], done: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -63,7 +63,7 @@ def prepare(
         "holdout": rule,
         "sources": list(log.sources),
         "read": asdict(log.report),
-        "options": _plain(asdict(options)) if options else {},
+        "options": plain(asdict(options)) if options else {},
     }
     return Interactions(
         manifest=manifest,
@@ -76,29 +76,38 @@ def prepare(
     )
 
 
-def _check_behaviors(frame: pl.DataFrame, behaviors: tuple[str, ...]) -> None:
+def check_names(behaviors: tuple[str, ...]) -> None:
+    """Raise UsageError where no behaviour is named, or one twice."""
     if not behaviors:
         raise UsageError(
             "no behaviour was named; give them in order, the target last: --behaviors view,cart,buy"
         )
     if len(set(behaviors)) < len(behaviors):
         raise UsageError(f"a behaviour is named twice in {','.join(behaviors)}")
+
+
+def _check_behaviors(frame: pl.DataFrame, behaviors: tuple[str, ...]) -> None:
+    check_names(behaviors)
     if frame.height == 0:
         raise DataError("the log has no events left to learn from; see what was dropped and why")
     names = frame.get_column("behavior").cast(pl.String)
     unknown = sorted(set(names.unique().to_list()) - set(behaviors))
-    present = names.filter(~frame.get_column("undo")).unique().to_list()
+    refuse_missing(names.filter(~frame.get_column("undo")).unique().to_list(), behaviors)
+    if unknown:
+        raise DataError(
+            f"the log has behaviour {', '.join(map(repr, unknown))}, which is not in "
+            f"{', '.join(behaviors)}; add it with --behaviors or drop it with --unknown drop"
+        )
+
+
+def refuse_missing(present: Sequence[str], behaviors: Sequence[str]) -> None:
+    """Raise DataError where a behaviour that was named has no event."""
     missing = [each for each in behaviors if each not in present]
     if missing:
         raise DataError(
             f"the log has no event of behaviour {', '.join(map(repr, missing))}; it has "
             f"{', '.join(map(repr, sorted(present)))}. Name those with --behaviors, or rename with "
             "--map"
-        )
-    if unknown:
-        raise DataError(
-            f"the log has behaviour {', '.join(map(repr, unknown))}, which is not in "
-            f"{', '.join(behaviors)}; add it with --behaviors or drop it with --unknown drop"
         )
 
 
@@ -150,20 +159,34 @@ def _index_pairs(pairs: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> d
 def _holdout_rule(
     text: str, log: EventLog, behaviors: tuple[str, ...], options: ReadOptions
 ) -> tuple[dict[str, Any], pl.DataFrame | None]:
+    rule = rule_of(text, has_time=log.has_time)
+    if rule["rule"] == "time":
+        times = _of_behavior(log.frame, behaviors[-1]).get_column("timestamp").sort()
+        return {"rule": "time", "cut": cut_of(str(rule["cut"]), times, behaviors[-1])}, None
+    if rule["rule"] == "file":
+        shown = str(rule["file"])
+        return rule, held_pairs(text, log.frame.schema, behaviors[-1], options, shown=shown)
+    return rule, None
+
+
+def rule_of(text: str, *, has_time: bool) -> dict[str, Any]:
+    """The hold-out rule that a text names, a cut as it is written there.
+
+    Raises UsageError for an unknown rule, or one that the log's columns cannot serve.
+    """
     if text == "auto":
-        text = "time:0.9" if log.has_time else "random"
+        text = "time:0.9" if has_time else "random"
     if text == "random":
-        return {"rule": "random"}, None
+        return {"rule": "random"}
     if text == "last" or text.startswith("time:"):
-        if not log.has_time:
+        if not has_time:
             raise UsageError(
                 f"--holdout {text} needs times, and the log has no time column; name it with "
                 "--time, or use --holdout random"
             )
         if text == "last":
-            return {"rule": "last"}, None
-        cut = _cut(text.removeprefix("time:"), log.frame, behaviors[-1])
-        return {"rule": "time", "cut": cut}, None
+            return {"rule": "last"}
+        return {"rule": "time", "cut": text.removeprefix("time:")}
     place = str(of_behavior(text)[1])
     if is_database(scheme_of(place)):
         raise UsageError(
@@ -172,14 +195,14 @@ def _holdout_rule(
         )
     if not scheme_of(place) and not Path(place).exists():
         raise UsageError(f"--holdout {text}: no such file, and none of {', '.join(RULES)}")
-    shown = text.removesuffix(place) + without_secrets(place)
-    pairs = _read_pairs(text, log, behaviors[-1], options, shown=shown)
-    return {"rule": "file", "file": shown}, pairs
+    return {"rule": "file", "file": text.removesuffix(place) + without_secrets(place)}
 
 
-def _cut(text: str, frame: pl.DataFrame, target: str) -> int:
-    """The cut in milliseconds: a date, a number of seconds or ms, or a share of target events."""
-    times = _of_behavior(frame, target).get_column("timestamp").sort()
+def cut_of(text: str, times: pl.Series, target: str) -> int:
+    """The cut in milliseconds: a date, a number of seconds or ms, or a share of target events.
+
+    times: those of the target events, sorted. Raises UsageError where it is none or not among them.
+    """
     try:
         number = float(text)
     except ValueError:
@@ -215,15 +238,16 @@ def _of_behavior(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.filter((pl.col("behavior").cast(pl.String) == name) & ~pl.col("undo"))
 
 
-def _read_pairs(
-    text: str, log: EventLog, target: str, options: ReadOptions, *, shown: str
+def held_pairs(
+    text: str, known: Mapping[str, pl.DataType], target: str, options: ReadOptions, *, shown: str
 ) -> pl.DataFrame:
+    """The distinct pairs that a file holds out, of ids of the types known of the log's."""
     options = replace(options, query=None, table=None)  # of the log, not of the held-out pairs
     held = _of_behavior(read_events([text], options).frame, target)
     if held.height == 0:
         raise DataError(f"{shown} holds no '{target}' event to hold out")
     for column in ("user_id", "item_id"):
-        ours, theirs = log.frame.schema[column], held.schema[column]
+        ours, theirs = known[column], held.schema[column]
         if ours != theirs:
             raise DataError(
                 f"{column} is {ours} in the log and {theirs} in {shown}; ids must be of one type"
@@ -231,7 +255,8 @@ def _read_pairs(
     return held.select("user_id", "item_id").unique(maintain_order=True)
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON holds them."""
     return {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in options.items()
     }

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.integer]
+MAPPED = 2**24  # indices of a set from which on they are kept in a file
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,18 @@ class CSR:
         """Build from pairs in any order, repeats allowed."""
         keys = np.asarray(rows, np.int64) * n_columns + np.asarray(columns, np.int64)
         return cls.from_keys(distinct(keys), n_rows, n_columns)
+
+    @classmethod
+    def stacked(cls, parts: Sequence[CSR]) -> CSR:
+        """The rows of sets of the same columns, one set's below the other's."""
+        indptr = np.zeros(sum(each.n_rows for each in parts) + 1, np.int64)
+        np.cumsum(np.concatenate([each.lengths() for each in parts]), out=indptr[1:])
+        return cls(indptr, _joined([each.indices for each in parts]), parts[0].n_columns)
+
+    def between(self, low: int, high: int) -> CSR:
+        """The rows low..high-1, where they lie."""
+        start, stop = self.indptr[low], self.indptr[high]
+        return CSR(self.indptr[low : high + 1] - start, self.indices[start:stop], self.n_columns)
 
     @property
     def n_rows(self) -> int:
@@ -100,6 +115,30 @@ class CSR:
         return np.where(known, rows * self.n_columns + columns, -1)
 
 
+def user_cuts(indptr: npt.NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    """Ranges of users, one after the other, each of at most `size` of what indptr counts.
+
+    Who has more is alone.
+    """
+    bounds, users = [0], len(indptr) - 1
+    while bounds[-1] < users:
+        stop = int(np.searchsorted(indptr, indptr[bounds[-1]] + size, side="right")) - 1
+        bounds.append(min(max(stop, bounds[-1] + 1), users))
+    return list(pairwise(bounds))
+
+
+def _joined(parts: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    """Arrays one after the other; many of them in a file without a name, which is mapped."""
+    size = sum(map(len, parts))
+    if size <= MAPPED:
+        return np.concatenate(parts)
+    with TemporaryFile() as stream:
+        for each in parts:
+            np.ascontiguousarray(each).tofile(stream)
+        stream.flush()
+        return np.asarray(np.memmap(stream, np.int32, "r", shape=(size,)))
+
+
 def distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Sorted distinct keys; sorting is several times faster here than numpy's hashing `unique`."""
     keys = np.sort(keys)
@@ -127,6 +166,20 @@ class Records:
 
     behaviors: tuple[str, ...]
     sets: tuple[CSR, ...]
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Records]) -> Records:
+        """The records of users who follow each other, part after part."""
+        sets = zip(*(each.sets for each in parts), strict=True)
+        return cls(parts[0].behaviors, tuple(CSR.stacked(each) for each in sets))
+
+    def between(self, low: int, high: int) -> Records:
+        """The users low..high-1 alone."""
+        return Records(self.behaviors, tuple(each.between(low, high) for each in self.sets))
+
+    def cuts(self, size: int) -> list[tuple[int, int]]:
+        """Ranges of users, one after the other, each of about `size` records."""
+        return user_cuts(sum((each.indptr for each in self.sets[1:]), self.sets[0].indptr), size)
 
     @property
     def n_users(self) -> int:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nmtr.data import timesplit
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import CSR, Histories, Records
+from nmtr.data.timesplit import Part
 from nmtr.data.vocabulary import mix
 from nmtr.errors import DataError, UsageError
 from nmtr.options import unknown
@@ -103,16 +104,9 @@ def split(
             f"expected fold test or validation and mask target, seen or none; got {fold} and {mask}"
         )
     mask = mask or MASK[chosen]
-    if chosen in ("time", "last"):
-        cut = timesplit.by_time if chosen == "time" else timesplit.by_last
-        timed = cut(data, validation=fold == "validation")
-        train, users, histories = timed.train, timed.users, timed.histories
-        truth, in_funnel = timed.truth, timed.in_funnel
-    else:
-        train, owners, items, in_funnel = _by_pair(data, chosen, fold)
-        users, rows = np.unique(owners, return_inverse=True)
-        histories = train.histories(users)
-        truth = CSR.from_pairs(rows, items, len(users), data.n_items)
+    part = _drawn(data, chosen, fold)
+    train, users, histories = part.train, part.users, part.histories
+    truth, in_funnel = part.truth, part.in_funnel
     masked = _masked(Records(train.behaviors, histories.items), mask, repurchase=data.repurchase)
     known = np.zeros(data.n_users, np.bool_)
     for each in train.sets:
@@ -128,6 +122,22 @@ def split(
     if len(evaluation.users) == 0:
         raise DataError(_nobody(chosen, fold, mask))
     return Split(chosen, fold, mask, train, evaluation)
+
+
+def _drawn(data: Interactions, protocol: Protocol, fold: Fold) -> Part:
+    """What is held out, of users block by block: a protocol tells nobody's by another's events."""
+    validation = fold == "validation"
+    cut = timesplit.window(data, validation=validation) if protocol == "time" else (0, 0)
+
+    def of(block: Interactions) -> Part:
+        if protocol == "time":
+            return timesplit.by_time(block, *cut)
+        if protocol == "last":
+            return timesplit.by_last(block, validation=validation)
+        return _by_pair(block, protocol, fold)
+
+    cuts = data.cuts()
+    return of(data) if len(cuts) == 1 else Part.stacked([of(data.block(*each)) for each in cuts])
 
 
 def _only(evaluation: Evaluation, keep: npt.NDArray[np.bool_]) -> Evaluation:
@@ -208,10 +218,8 @@ def draw(
     return users[picked], target.indices[picked].astype(np.int64)
 
 
-def _by_pair(
-    data: Interactions, protocol: Protocol, fold: Fold
-) -> tuple[Records, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Training records and the held-out (user, item) pairs with their slices."""
+def _by_pair(data: Interactions, protocol: Protocol, fold: Fold) -> Part:
+    """Training records, and the held-out pairs with their slices."""
     records = data.records()
     users, items = held_out_pairs(data)
     in_funnel = _in_funnel(records, users, items)
@@ -232,7 +240,9 @@ def _by_pair(
     elif protocol == "discovery":
         users, items, in_funnel = users[~in_funnel], items[~in_funnel], in_funnel[~in_funnel]
     order = np.lexsort((items, users))
-    return records, users[order], items[order], in_funnel[order]
+    held, rows = np.unique(users, return_inverse=True)
+    truth = CSR.from_pairs(rows, items, len(held), data.n_items)
+    return Part(records, held, records.histories(held), truth, in_funnel[order])
 
 
 def _in_funnel(

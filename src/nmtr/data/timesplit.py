@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,11 @@ VALIDATION = 0.9  # of the target events before the test's cut come before valid
 
 
 @dataclass(frozen=True)
-class TimeSplit:
-    """Training records, and users with what they did before their moment and what came true.
+class Part:
+    """What a split makes of users who follow each other.
 
-    users: (U,); truth: a set of U rows; in_funnel: (truth.nnz,); histories: U rows.
+    train: records of all of them; users: (U,) those with anything held out; histories: U rows of
+    what they did before it; truth: a set of U rows; in_funnel: (truth.nnz,).
     """
 
     train: Records
@@ -27,24 +29,43 @@ class TimeSplit:
     truth: CSR
     in_funnel: npt.NDArray[np.bool_]
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Part]) -> Part:
+        """The users of part after part."""
+        sizes = [each.train.n_users for each in parts]
+        firsts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
+        users = [each.users + low for each, low in zip(parts, firsts, strict=True)]
+        met = [each.histories.users + low for each, low in zip(parts, firsts, strict=True)]
+        items = zip(*(each.histories.items for each in parts), strict=True)
+        return cls(
+            Records.stacked([each.train for each in parts]),
+            np.concatenate(users),
+            Histories(np.concatenate(met), tuple(CSR.stacked(each) for each in items)),
+            CSR.stacked([each.truth for each in parts]),
+            np.concatenate([each.in_funnel for each in parts]),
+        )
 
-def by_time(data: Interactions, *, validation: bool) -> TimeSplit:
+
+def window(data: Interactions, *, validation: bool) -> tuple[int, int]:
+    """From which moment to which a cut holds out: to the end, or for validation to the test's."""
+    cut = int(data.holdout["cut"])
+    return (_validation_cut(data, cut), cut) if validation else (cut, NEVER)
+
+
+def by_time(data: Interactions, cut: int, end: int) -> Part:
     """A global cut: training before it; a user's moment is their first true event from it on.
 
-    The truth is every target item from that moment to the end (for validation: to the test's cut)
-    that the user had not bought before, or any where repeats are allowed.
+    The truth is every target item from that moment to the end that the user had not bought before,
+    or any where repeats are allowed.
     """
     time = _times(data)
-    cut, end = int(data.holdout["cut"]), NEVER
-    if validation:
-        cut, end = _validation_cut(data, cut), cut
     counts = _counts(data, cut, end)
     moments = np.full(data.n_users, NEVER)
     np.minimum.at(moments, data.user[counts], time[counts])
     return _at_moments(data, moments, counts, train=time < cut)
 
 
-def by_last(data: Interactions, *, validation: bool) -> TimeSplit:
+def by_last(data: Interactions, *, validation: bool) -> Part:
     """Each user's last first purchase is the truth, everything before it (strictly) is theirs.
 
     Validation does the same once more inside what test leaves. A user whose only purchase it would
@@ -66,7 +87,7 @@ def _at_moments(
     counts: npt.NDArray[np.bool_],
     *,
     train: npt.NDArray[np.bool_],
-) -> TimeSplit:
+) -> Part:
     time = _times(data)
     users = np.flatnonzero(moments < NEVER)
     before = data.records(time < moments[data.user])
@@ -79,7 +100,7 @@ def _at_moments(
     in_funnel = np.zeros(truth.nnz, np.bool_)
     for each in histories.items[:-1]:
         in_funnel |= each.contains(truth.row_of_each(), truth.indices)
-    return TimeSplit(data.records(train), users, histories, truth, in_funnel)
+    return Part(data.records(train), users, histories, truth, in_funnel)
 
 
 def _counts(data: Interactions, cut: int, end: int) -> npt.NDArray[np.bool_]:
@@ -123,8 +144,12 @@ def _validation_cut(data: Interactions, cut: int) -> int:
 
     How many come after that one is not looked at.
     """
-    times = _times(data)
-    known = np.sort(times[(data.code == len(data.behaviors) - 1) & (times < cut)])
+    blocks = (data.block(*each) for each in data.cuts())
+    own = [
+        _times(each)[(each.code == len(data.behaviors) - 1) & (_times(each) < cut)]
+        for each in blocks
+    ]
+    known = np.sort(np.concatenate(own))
     return int(known[min(int(VALIDATION * len(known)), len(known) - 1)])
 
 

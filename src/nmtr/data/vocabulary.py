@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+HASHED_AT_ONCE = 2**16  # ids: 4 MB of digests
+
 
 class Vocabulary:
     """An append-only list of distinct ids (int or string); an id's index is its position."""
@@ -61,11 +63,14 @@ def hash_ids(ids: pl.Series) -> npt.NDArray[np.uint64]:
     Hold-outs are drawn by these, so that neither order nor later arrivals change them; the lowest
     bit tells the sealed half (PROTOCOLS: "blake2b of the user id, last bit 1").
     """
-    digests = (blake2b(text.encode()).digest() for text in ids.cast(pl.String).to_list())
-    picked = b"".join(each[:8] + each[-1:] for each in digests)
-    parts = np.frombuffer(picked, np.dtype([("head", ">u8"), ("tail", "u1")]))
-    head = parts["head"].astype(np.uint64)
-    return (head & ~np.uint64(1)) | (parts["tail"].astype(np.uint64) & np.uint64(1))
+    found = np.empty(len(ids), np.uint64)
+    for start in range(0, len(ids), HASHED_AT_ONCE):
+        texts = ids[start : start + HASHED_AT_ONCE].cast(pl.String).to_list()
+        digests = b"".join([blake2b(text.encode()).digest() for text in texts])
+        parts = np.frombuffer(digests, np.dtype([("head", ">u8"), ("", "V55"), ("tail", "u1")]))
+        head, tail = parts["head"].astype(np.uint64), parts["tail"].astype(np.uint64)
+        found[start : start + HASHED_AT_ONCE] = (head & ~np.uint64(1)) | (tail & np.uint64(1))
+    return found
 
 
 def hash_text(text: str) -> int:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nmtr.data.records import CSR, Histories
 from nmtr.data.split import Evaluation
+from nmtr.evaluation import itemblocks
+from nmtr.evaluation.itemblocks import top_in_blocks
 from nmtr.evaluation.pruned import standing_before, top_of
 from nmtr.models.base import Model
 from nmtr.models.kernels.pairs import Cascade
@@ -88,6 +90,16 @@ def top(
     items = np.full((n, k), -1, np.int64)
     levels = np.full((n, behaviors, k), -np.inf, np.float32)
     order = np.argsort(np.argsort(tie_break))
+    if model.shape.n_items > itemblocks.ITEMS and not _has_cascade(model, histories):
+        model.eval()
+        for start in range(0, n, itemblocks.USERS):
+            stop = min(start + itemblocks.USERS, n)
+            own = histories.slice(start, stop), mask.take(np.arange(start, stop))
+            found = top_in_blocks(model, *own, order, k_found)
+            items[start:stop, :k_found], levels[start:stop, :, :k_found] = found
+            if progress:
+                progress(stop, n)
+        return items, levels[:, -1].copy(), levels
     for start, stop, scores in blocks(model, histories, mask):
         if isinstance(scores, Cascade):
             found = top_of(scores, mask.take(np.arange(start, stop)), order, k_found)
@@ -144,9 +156,7 @@ def blocks(
 ) -> Iterator[tuple[int, int, Tensor | Cascade]]:
     """(start, stop, what ranks these users): a cascade where the model has one, else scores."""
     model.eval()
-    with torch.inference_mode():
-        one = model.cascade(model.encode(histories.slice(0, 1)))
-    if one is None:
+    if not _has_cascade(model, histories):
         yield from score_blocks(model, histories, mask)
         return
     for start in range(0, len(histories), BLOCK_USERS):
@@ -155,6 +165,11 @@ def blocks(
             cascade = model.cascade(model.encode(block))
         assert cascade is not None
         yield start, start + len(block), cascade
+
+
+@torch.inference_mode()
+def _has_cascade(model: Model, histories: Histories) -> bool:
+    return model.cascade(model.encode(histories.slice(0, 1))) is not None
 
 
 @torch.inference_mode()

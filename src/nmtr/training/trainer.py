@@ -22,6 +22,7 @@ from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
 from nmtr.training.shards import Feed, ShardSampler
+from nmtr.training.windows import LARGE, WindowSampler
 
 
 class DivergedError(NmtrError):
@@ -213,7 +214,9 @@ def batches(model: Model, records: Records, config: Training) -> Batches:
         return LevelSampler.from_records(
             records, model.levels, negatives=counts[-1], batch_size=size, seed=seed
         )
-    return Sampler.from_records(
+    large = sum(each.nnz for each in records.sets) > LARGE
+    kind: type[Sampler] | type[WindowSampler] = WindowSampler if large else Sampler
+    return kind.from_records(
         records, negatives=counts, rule=config.negative_rule, batch_size=size, seed=seed
     )
 

@@ -67,6 +67,24 @@ class Rows:
         frame = self.gather(blocks, source=source.name, text=text)
         return frame if self.faults.rows_read > before else None
 
+    def stream(self, source: Source) -> Iterator[pl.DataFrame]:
+        """The rows of one source, typed, in the blocks in which they come.
+
+        The first block settles the unit of its times.
+        """
+        blocks = READERS[source.kind](source, self.options, faults=self.faults)
+        if source.behavior:
+            blocks = _of_one(blocks, source.behavior)
+        clock = Clock(source.name, self.options.time_unit)
+        for block in blocks:
+            if not block.frame.height:
+                continue
+            frame = self._typed(block, clock, text=source.kind not in TYPED)
+            if TIME in frame.columns:
+                clock.settle(frame[TIME])
+                frame = self._timed(frame, clock)
+            yield frame
+
     @property
     def notes(self) -> list[str]:
         """How the times were read; with the files where they were not read alike."""
@@ -136,7 +154,9 @@ class Rows:
 
     def _timed(self, frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
         times, note = clock.milliseconds(frame[TIME])
-        self.time_notes.setdefault(note, []).append(clock.source)
+        named = self.time_notes.setdefault(note, [])
+        if clock.source not in named[-1:]:
+            named.append(clock.source)
         frame = frame.with_columns(times.alias(TIME))
         lost = times.is_null()
         if lost.any():

@@ -94,6 +94,11 @@ class Clock:
             return "a date"
         return "a number" + (f" of {_NAMES[self.unit]}" if self.unit in _NAMES else "")
 
+    def settle(self, column: pl.Series) -> None:
+        """Let what `read` returned decide the unit of numbers, where none was given."""
+        if self.form == "number" and self.unit is None:
+            self.unit = guess_unit(column)
+
     def milliseconds(self, column: pl.Series) -> tuple[pl.Series, str]:
         """What `read` returned as Int64 milliseconds (null: out of range), and a note."""
         if self.form != "number":
@@ -147,13 +152,17 @@ def parse_iso(text: pl.Series) -> pl.Series:
     return times.dt.epoch("ms")
 
 
-def implausible(times: pl.Series) -> str | None:
-    """A note about times before 1990 or over a day ahead (Int64 milliseconds), if there are any."""
-    early = int((times < _YEAR_1990).sum())
-    late = int((times > time.time() * 1000 + _DAY).sum())
+def implausible(times: pl.Series) -> tuple[int, int]:
+    """How many times (Int64 milliseconds) are before 1990, and how many over a day ahead."""
+    late = times > time.time() * 1000 + _DAY
+    return int((times < _YEAR_1990).sum()), int(late.sum())
+
+
+def note_implausible(early: int, late: int) -> list[str]:
+    """A note about such times, if there are any."""
     if not early and not late:
-        return None
-    return (
+        return []
+    return [
         f"{early:,} events are dated before 1990 and {late:,} over a day in the future; "
         "kept, but check --time and --time-unit"
-    )
+    ]

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from nmtr.models.kernels import FAST, Floats, Ints
 
+SPARSE = (
+    16  # indices there are for each that is met, from which on sorting costs less than counting
+)
+
 
 @dataclass(frozen=True)
 class Met:
@@ -22,6 +26,9 @@ class Met:
     @classmethod
     def of(cls, indices: Tensor, size: int) -> Met:
         """indices (B,), each below size."""
+        if size > SPARSE * len(indices):
+            met = np.unique(indices.numpy(), return_inverse=True, return_counts=True)
+            return cls(*met)
         return cls(*_met(indices.numpy(), size))
 
 
