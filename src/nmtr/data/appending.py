@@ -73,7 +73,9 @@ def _options(manifest: Mapping[str, Any], path: Path) -> ReadOptions:
         why = "it does not state how a log was read"
     if why:
         raise UsageError(f"{path}: nothing can be appended, because {why}; prepare all of it again")
-    listed = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    listed: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in given.items()
+    }
     behaviors = tuple(manifest["behaviors"])
     return replace(ReadOptions(**listed), behaviors=behaviors, query=None, table=None)
 
@@ -163,8 +165,10 @@ def _note_early(manifest: Mapping[str, Any], found: Gathered) -> list[str]:
     times = [each["last_time"] for each in parts if each.get("last_time") is not None]
     if not times or found.first_time is None or found.first_time >= max(times):
         return []
-    name = Path(found.stream.found[0].path).name
-    return [f"{name} has events from before the newest that were there; each stands at its time"]
+    first = found.stream.found[0].path
+    return [
+        f"{first.name} has events from before the newest that were there; each stands at its time"
+    ]
 
 
 @contextmanager

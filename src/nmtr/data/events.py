@@ -173,7 +173,8 @@ def refuse_strangers(counts: Counter[str], rows: Rows) -> None:
     raise DataError(
         f"{rows.places.get(first, 'the log')}: behaviour {first!r} is not in {behaviors}{hint}; "
         f"values not in it, with their events: {_listed(counts)}; rename them with "
-        f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out with --unknown drop"
+        f"--map {first}=NAME, list them in --behaviors, name them in --undo, or leave them out "
+        "with --unknown drop"
     )
 
 

@@ -198,7 +198,7 @@ def _write_shards(folder: Path, found: Gathered) -> list[dict[str, Any]]:
             for each in ranges:
                 writer.add(each)
         return []
-    made = []
+    made: list[dict[str, Any]] = []
     more = next(ranges, None)
     while more is not None:
         name = f"shard-{len(made):05d}"

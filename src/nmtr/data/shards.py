@@ -30,7 +30,11 @@ from nmtr.data.spool import Sorted, by_user_and_time
 from nmtr.data.vocabulary import Vocabulary
 
 EVENTS = 2**25  # of a shard, about
-COLUMNS = {"item": np.dtype("<i4"), "code": np.dtype("i1"), "time": np.dtype("<i8")}
+COLUMNS: Mapping[str, np.dtype[Any]] = {
+    "item": np.dtype("<i4"),
+    "code": np.dtype("i1"),
+    "time": np.dtype("<i8"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,20 +87,20 @@ class Sharded(Interactions):
         return sum(len(each.item) for each in self.shards)
 
     @cached_property
-    def indptr(self) -> npt.NDArray[np.int64]:  # type: ignore[override]
+    def indptr(self) -> npt.NDArray[np.int64]:
         counts = sum(each.counts(0, self.n_users) for each in self.shards)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @cached_property
-    def item(self) -> npt.NDArray[np.int32]:  # type: ignore[override]
+    def item(self) -> npt.NDArray[np.int32]:
         return self._joined("item")
 
     @cached_property
-    def code(self) -> npt.NDArray[np.int8]:  # type: ignore[override]
+    def code(self) -> npt.NDArray[np.int8]:
         return self._joined("code")
 
     @cached_property
-    def time(self) -> npt.NDArray[np.int64] | None:  # type: ignore[override]
+    def time(self) -> npt.NDArray[np.int64] | None:
         return None if self.shards[0].time is None else self._joined("time")
 
     def block(self, low: int, high: int) -> Interactions:

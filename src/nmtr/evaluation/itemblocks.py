@@ -35,7 +35,8 @@ def top_in_blocks(
         values = np.concatenate([values, own_values], 1)
         items = np.concatenate([items, own_items], 1)
         best = np.lexsort((order[items], -values), axis=1)[:, :k]
-        values, items = (np.take_along_axis(each, best, 1) for each in (values, items))
+        values = np.take_along_axis(values, best, 1)
+        items = np.take_along_axis(items, best, 1)
     gone = np.isneginf(values)
     levels = _levels(model, state, histories, items)
     levels[:, -1] = values
