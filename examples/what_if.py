@@ -20,7 +20,7 @@ data = interactions(
     behaviors=BEHAVIORS,
     options=ReadOptions(behaviors=BEHAVIORS, unknown="drop"),
 )
-settings = Settings("nmtr-gmf", options={"embedding": 8}, training=Training(epochs=3, threads=1))
+settings = Settings("nmtr-gmf", options={"embedding": 8}, training=Training(epochs=12, threads=1))
 service = Recommender.of(execute(data, settings)).service
 
 # %%

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,14 @@ def test_tensorboard_reads_what_was_written(finished: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_settings_and_epochs(finished: Run, tmp_path: Path) -> None:
+def test_mlflow_keeps_settings_and_epochs(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = pytest.importorskip("mlflow", reason="needs nmtr[mlflow]")
     assert finished.path
-    with warnings.catch_warnings():
-        made = to_mlflow(finished.path, (tmp_path / "mlruns").as_uri())
-        client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
+    made = to_mlflow(finished.path, (tmp_path / "mlruns").as_uri())
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
     assert client.get_run(made).data.params["embedding"] == "8"
     found = client.get_metric_history(made, "selection/loss")
     assert [each.value for each in found] == losses(finished)

@@ -34,8 +34,7 @@ def export(
     tensorboard
         the folder to write event files into.
     mlflow
-        the tracking URI to log to: http://HOST:5000, sqlite:///mlflow.db, or `default`, which is
-        MLflow's own choice.
+        the tracking URI to log to, as http://localhost:5000, or `default`, MLflow's own choice.
     experiment
         the name of MLflow's experiment.
     data
