@@ -143,7 +143,7 @@ def test_the_evaluation_of_the_selection_is_json_too(says: Says, made: Path) -> 
         (["audit", "RUN"], "nmtr prepare"),
         (["train", "--out", "NEW"], "nmtr train DATA --out RUN"),
         (["train", "RUN", "--out", "NEW"], "nmtr prepare"),
-        (["train", "DATA", "--out", "RUN"], "name another folder"),
+        (["train", "DATA", "--out", "RUN", "--model", "ease"], "name another folder"),
         (["train", "DATA", "--out", "DATA"], "name another folder"),
         (["train", "DATA", "--out", "NEW", "--model", "nmtr-gfm"], "nmtr-gmf"),
         (

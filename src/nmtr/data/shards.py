@@ -117,8 +117,10 @@ class Sharded(Interactions):
             )
         users = [np.repeat(np.arange(high - low, dtype=np.int32), each) for each in counts]
         user = np.concatenate([np.empty(0, np.int32), *users])
-        if (np.diff(user) < 0).any():
-            time = columns["time"] if timed else np.empty(0, np.int64)
+        time = columns["time"] if timed else np.empty(0, np.int64)
+        step = np.diff(user)
+        late = timed and bool(((step == 0) & (np.diff(time) < 0)).any())  # a day brought older ones
+        if late or (step < 0).any():
             order = by_user_and_time(user, time, indptr, timed)
             columns |= {name: columns[name][order] for name in names}
         return self._block(low, high, indptr, **columns)
