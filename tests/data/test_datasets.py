@@ -322,7 +322,7 @@ def test_a_set_behind_an_account_says_where_it_is_and_what_to_run(
 
 
 def test_an_unknown_name_is_answered_with_the_known(tmp_path: Path) -> None:
-    known = r"\(beibei, tmall, retailrocket, otto, retailrocket-raw\), got 'taobao'"
+    known = "unknown data set 'taobao'; one of beibei, tmall, retailrocket, otto, retailrocket-raw"
     with pytest.raises(UsageError, match=known):
         get("taobao", tmp_path)
     with pytest.raises(UsageError, match=known):

@@ -71,7 +71,7 @@ def test_protocols_of_time_need_data_held_out_by_time(protocol: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UsageError, match="unknown protocol 'tome'; one of as-published"):
+    with pytest.raises(UsageError, match="unknown protocol 'tome'; did you mean 'time'"):
         split(data_of([]), "tome")
     with pytest.raises(UsageError, match="got train and None"):
         split(data_of([]), fold="train")  # type: ignore[arg-type]
