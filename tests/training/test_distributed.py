@@ -59,7 +59,7 @@ def command():
         group.decide(lambda: 0)
 
 cli.application = lambda words: lambda *args, **options: command()
-sys.exit(cli.run([]))
+sys.exit(cli.run(["train"]))
 """
 
 

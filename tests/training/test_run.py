@@ -73,10 +73,12 @@ def test_config_toml_repeats_a_run_to_the_bit(finished: Run, tmp_path: Path) -> 
 
 
 SLOW = """
-import sys
+import sys, time
 from nmtr.cli import run
-from nmtr.training.trainer import train
-train.__kwdefaults__["checkpoint_seconds"] = 0
+from nmtr.training import trainer
+save = trainer.save
+trainer.save = lambda *what: (save(*what), time.sleep(0.3))  # long enough to be killed in
+trainer.train.__kwdefaults__["checkpoint_seconds"] = 0
 sys.exit(run(sys.argv[1:]))
 """
 
