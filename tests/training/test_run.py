@@ -76,9 +76,10 @@ SLOW = """
 import sys, time
 from nmtr.cli import run
 from nmtr.training import trainer
+from nmtr.training.run import execute
 save = trainer.save
 trainer.save = lambda *what: (save(*what), time.sleep(0.3))  # long enough to be killed in
-trainer.train.__kwdefaults__["checkpoint_seconds"] = 0
+execute.__kwdefaults__["checkpoint_seconds"] = 0
 sys.exit(run(sys.argv[1:]))
 """
 
