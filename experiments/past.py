@@ -207,6 +207,8 @@ def write() -> None:
         for row in found["rows"]:
             values = " | ".join(f"{row[each]:.4f}" for each in METRICS)
             lines.append(f"| {row['protocol']} | {row['what']} | {values} | {row['seconds']} |")
+        if len({row["what"] for row in found["rows"]}) < len(ABLATIONS) + 2:
+            lines += ["", "The run was ended before its last rows."]
         lines += ["", f"Measured on {', '.join(f'{k} {v}' for k, v in found['machine'].items())}."]
     (RESULTS / "past.md").write_text("\n".join(lines) + "\n")
 
