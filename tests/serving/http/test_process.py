@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,18 +157,20 @@ def test_every_acknowledged_event_is_there_once_after_kill_9(
     assert set(calls.values()) == {1, 7}, "a call is stored whole or not at all"
 
 
-def test_bundles_are_exchanged_under_load_without_a_request_dropped(
-    start: Start, bundled: Path, another: Path, tmp_path: Path
-) -> None:
-    """By the file's change, a signal and a request; a broken file changes nothing."""
-    served = tmp_path / "served.nmtr"
-    shutil.copy(bundled, served)
-    server = start(served)
+def model_of(server: Server) -> str:
+    """The fingerprint of what is served."""
+    found: str = server.ask("GET", "/readyz")[1]["arms"]["control"]
+    return found
+
+
+@contextmanager
+def asked(server: Server, clients: int) -> Iterator[Counter[str]]:
+    """Clients that ask without pause: how many answers each model gave. None may fail."""
     seen: Counter[str] = Counter()
     failures: list[Any] = []
     stop = threading.Event()
 
-    def load(number: int) -> None:
+    def ask_on(number: int) -> None:
         with closing(server.connect()) as connection:
             while not stop.is_set():
                 status, found = ask(connection, "GET", f"/v1/recommendations?user=u{number}&k=5")
@@ -177,12 +179,28 @@ def test_bundles_are_exchanged_under_load_without_a_request_dropped(
                     return
                 seen[found["model"]] += 1
 
-    def model() -> str:
-        found: str = server.ask("GET", "/readyz")[1]["arms"]["control"]
-        return found
+    threads = [threading.Thread(target=ask_on, args=(each,)) for each in range(clients)]
+    for each in threads:
+        each.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+    assert failures == []
+
+
+def test_bundles_are_exchanged_under_load_without_a_request_dropped(
+    start: Start, bundled: Path, another: Path, tmp_path: Path
+) -> None:
+    """By the file's change, a signal and a request; a broken file changes nothing."""
+    served = tmp_path / "served.nmtr"
+    shutil.copy(bundled, served)
+    server = start(served)
 
     def exchanged(by: Path, way: str) -> None:
-        before = model()
+        before = model_of(server)
         replace(served, by)
         if way == "request":
             status, _ = server.ask("POST", "/v1/reload")
@@ -190,31 +208,21 @@ def test_bundles_are_exchanged_under_load_without_a_request_dropped(
         elif way == "signal":
             server.process.send_signal(signal.SIGHUP)
         end = time.monotonic() + START
-        while model() == before:
+        while model_of(server) == before:
             assert time.monotonic() < end, f"nothing came of the {way}"
             time.sleep(0.02)
 
-    clients = [threading.Thread(target=load, args=(each,)) for each in range(4)]
-    for each in clients:
-        each.start()
-    for by, way in (
-        (another, "file"),
-        (bundled, "request"),
-        (another, "signal"),
-        (bundled, "file"),
-    ):
-        exchanged(by, way)
-    good = model()
-    served.with_suffix(".bad").write_bytes(bundled.read_bytes()[:-100])
-    os.replace(served.with_suffix(".bad"), served)
-    status, problem = server.ask("POST", "/v1/reload")
-    assert status == 409
-    assert "go on" in problem["detail"]
-    assert model() == good
-    stop.set()
-    for each in clients:
-        each.join()
-    assert failures == []
+    ways = ((another, "file"), (bundled, "request"), (another, "signal"), (bundled, "file"))
+    with asked(server, 4) as seen:
+        for by, way in ways:
+            exchanged(by, way)
+        good = model_of(server)
+        served.with_suffix(".bad").write_bytes(bundled.read_bytes()[:-100])
+        os.replace(served.with_suffix(".bad"), served)
+        status, problem = server.ask("POST", "/v1/reload")
+        assert status == 409
+        assert "go on" in problem["detail"]
+        assert model_of(server) == good
     assert len(seen) == 2
     assert min(seen.values()) > 0
 

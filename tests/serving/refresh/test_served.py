@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from tests.serving.http.test_process import START, Start, ask, start
+from tests.serving.http.test_process import START, Start, asked, model_of, start
 from tests.serving.refresh.conftest import Frames, Nightly
 
 from nmtr.serving.bundle import open_bundle
@@ -24,50 +20,30 @@ def test_a_server_takes_what_is_promoted_and_rolled_back_without_dropping_a_requ
 ) -> None:
     nightly(days(0, 40), 40)
     server = start(home.current, data=tmp_path / "data")
-    seen: Counter[str] = Counter()
-    failures: list[Any] = []
-    stop = threading.Event()
-
-    def load(number: int) -> None:
-        with closing(server.connect()) as connection:
-            while not stop.is_set():
-                status, found = ask(connection, "GET", f"/v1/recommendations?user=u{number}&k=5")
-                if status != 200 or len(found["items"]) != 5:
-                    failures.append((status, found))
-                    return
-                seen[found["model"]] += 1
-
-    def served() -> str:
-        found: str = server.ask("GET", "/readyz")[1]["arms"]["control"]
-        return found
 
     def comes() -> str:
         """The home's bundle, once the server has taken it."""
         wanted, end = open_bundle(home.current).fingerprint, time.monotonic() + START
-        while served() != wanted:
+        while model_of(server) != wanted:
             assert time.monotonic() < end
             time.sleep(0.02)
         return wanted
 
-    clients = [threading.Thread(target=load, args=(each,)) for each in range(2)]
-    for each in clients:
-        each.start()
-    first = comes()
-    when = int(days(44, 45)["timestamp"][0])
-    items = [str(each) for each in days(0, 40)["item_id"].unique().sort().head(5).to_list()]
-    events = [{"user": "someone", "item": each, "behavior": "view", "timestamp": when}
-              for each in items]  # fmt: skip
-    assert server.ask("POST", "/v1/events", {"events": events})[0] == 200
-    with Store(tmp_path / "data" / "store.db") as store:
-        assert nightly(days(40, 45), 45, {"store": store}).outcome == "promoted"
-    second = comes()
-    assert "someone" in open_bundle(home.current).data.users.ids
-    home.roll_back()
-    assert comes() == first != second
-    while len(seen) < 2:
-        time.sleep(0.01)
-    stop.set()
-    for each in clients:
-        each.join()
-    assert failures == []
+    with asked(server, 2) as seen:
+        first = comes()
+        when = int(days(44, 45)["timestamp"][0])
+        items = [str(each) for each in days(0, 40)["item_id"].unique().sort().head(5).to_list()]
+        events = [
+            {"user": "someone", "item": each, "behavior": "view", "timestamp": when}
+            for each in items
+        ]
+        assert server.ask("POST", "/v1/events", {"events": events})[0] == 200
+        with Store(tmp_path / "data" / "store.db") as store:
+            assert nightly(days(40, 45), 45, {"store": store}).outcome == "promoted"
+        second = comes()
+        assert "someone" in open_bundle(home.current).data.users.ids
+        home.roll_back()
+        assert comes() == first != second
+        while len(seen) < 2:
+            time.sleep(0.01)
     assert set(seen) == {first, second}
