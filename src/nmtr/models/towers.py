@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -38,6 +39,11 @@ def _apply(rows: Tensor, weight: Tensor, shift: Tensor, levels: Levels | None) -
     return out
 
 
+def _parts(whole: Tensor, counts: list[int]) -> list[Tensor]:
+    ends = accumulate(counts)
+    return [whole[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+
 class _FirstLayers(torch.autograd.Function):
     """weight (R, H, E) and shift (R, H) on the first counts[r] of rows (n, E) in an order."""
 
@@ -46,7 +52,7 @@ class _FirstLayers(torch.autograd.Function):
         rows, weight, shift, order, counts = inputs
         ranked = rows if order is None else rows[order]
         out: Tensor = rows.new_empty(sum(counts), weight.shape[1])
-        for part, each, own in zip(out.split(counts), weight, shift, strict=True):
+        for part, each, own in zip(_parts(out, counts), weight, shift, strict=True):
             torch.addmm(own, ranked[: len(part)], each.T, out=part)
         ctx.save_for_backward(ranked, weight)
         ctx.order, ctx.counts = order, counts
@@ -57,8 +63,7 @@ class _FirstLayers(torch.autograd.Function):
         ranked, weight = ctx.saved_tensors
         slope = torch.zeros_like(ranked)
         of_weight, of_shift = torch.empty_like(weight), weight.new_empty(weight.shape[:2])
-        parts = outputs[0].split(ctx.counts)
-        for r, part in enumerate(parts):
+        for r, part in enumerate(_parts(outputs[0], ctx.counts)):
             slope[: len(part)].addmm_(part, weight[r])
             torch.mm(part.T, ranked[: len(part)], out=of_weight[r])
             torch.sum(part, 0, out=of_shift[r])

@@ -42,10 +42,10 @@ class CascadeLoss(torch.autograd.Function):
         values = [each.detach().numpy() for each in learned]
         rows = (users.places, items.places, target.numpy(), weight.numpy())
         share = np.float32(1 / max(len(target), 1))
-        at: list[Ints] = [np.empty(0, np.int64)] * 4
+        ranked: list[Ints] = [np.empty(0, np.int64)] * 4
         if levels:
-            at = [part for side in levels for part in (side.rank, side.starts())]
-        fixed = (*at, lambdas.numpy(), np.array(widths, np.int64), KINDS[kind], share)
+            ranked = [part for side in levels for part in (side.rank, side.starts())]
+        fixed = (*ranked, lambdas.numpy(), np.array(widths, np.int64), KINDS[kind], share)
         loss, grads = _in_threads(values, rows, fixed)
         if l2:
             for at, met in enumerate((users, items, items)):  # p, q and bias
@@ -67,7 +67,7 @@ def _in_threads(
 ) -> tuple[float, list[Floats]]:
     """The loss and the gradient of each of `values`, the rows cut between users into parts."""
     u = rows[0]
-    cuts = user_cuts(u, torch.get_num_threads())
+    cuts = user_cuts(u, torch.get_num_threads() - 1)  # one draws the next batch
     of_users = (0, 4)  # p and first_p: parts have users of their own, and add to one array
     whole = {at: np.zeros_like(values[at]) for at in of_users}
 
