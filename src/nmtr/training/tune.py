@@ -19,8 +19,8 @@ from nmtr.models.space import Space, axes
 from nmtr.training.search import Budget, Notify, Objective, Search, Watch
 from nmtr.training.selection import Selection, new_model
 from nmtr.training.settings import Settings, resolve
-from nmtr.training.study import opened
 from nmtr.training.step import Report, Step
+from nmtr.training.study import opened
 from nmtr.training.trainer import train
 from nmtr.training.tuned import Found, write
 
