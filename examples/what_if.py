@@ -78,5 +78,5 @@ print(f"and lowered it for {(after_cart > after_view).sum()}")
 
 # %% [markdown]
 # As in the log: what was viewed is bought more often than what was not met, and what lies in the
-# cart more often again; so each raises the item. Nobody was asked what they would have done: this is
-# what the model would show next, and not a promise of what showing it would sell.
+# cart more often again; so each raises the item. Nobody was asked what they would have done: this
+# is what the model would show next, and no promise of what showing it would sell.
