@@ -207,8 +207,10 @@ def _look(home: Home, options: Options, wish: Any, store: Store | None, *, json:
     night = Night(home, options, store, say=notes.append if json else say, report=None)
     found = night.look(wish)
     if json:
-        events, cut = (found[0].frame.height, written(found[1])) if found else (0, None)
-        emit_json({"events": events, "trained_before": cut, "notes": notes})
+        told: dict[str, Any] = {"events": 0, "trained_before": None}
+        if found:
+            told = {"events": found[0].frame.height, "trained_before": written(found[1])}
+        emit_json({**told, "notes": notes})
         return
     if found is None:
         say("no event is later than those of the last refresh")
