@@ -106,11 +106,23 @@ def survives(tree: ast.Module, module: str, tests: list[str]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
+def _imported(tests: list[str]) -> Iterator[str]:
+    """What tests in single files import, but for nmtr's own modules, which may hold the module."""
+    for path in filter(Path.is_file, map(Path, tests)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            yield from (name for name in names if name.split(".")[0] not in ("nmtr", "tests", ""))
+
+
 def main(module: str, tests: list[str]) -> int:
     """Run every mutant; returns how many survive."""
     found = importlib.import_module(module)
     tree = ast.parse(Path(str(found.__file__)).read_text(encoding="utf-8"))
-    importlib.import_module("torch")
+    for name in {"torch", *_imported(tests)}:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     phases = [Phase.explicit, Phase.generate]  # a failure need not be made small
     settings.register_profile("mutants", phases=phases, database=None)
     settings.load_profile("mutants")
