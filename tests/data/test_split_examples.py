@@ -174,7 +174,8 @@ class TestMasks:
             split(data_of(self.NESTED), "as-published", mask="seen")
 
     def test_no_mask_masks_nothing(self) -> None:
-        assert split(data_of(self.NESTED), "leak-free", mask="none").evaluation.mask.nnz == 0
+        found = split(data_of(self.NESTED), "leak-free", mask="none").evaluation
+        assert (found.mask.n_rows, found.mask.nnz) == (len(found.users), 0)
 
     def test_what_may_be_bought_again_is_not_masked(self) -> None:
         data = data_of(self.NESTED, repurchase=True)
