@@ -2,8 +2,10 @@
 
     python tests/mutants.py MODULE TEST...       such as nmtr.evaluation.metrics tests/evaluation
 
-A mutant has one comparison, operator or number changed. Each is run in a process of its own, forked
-when everything is imported already (where there is os.fork). Survivors are listed by line.
+A mutant has one comparison, operator or number changed. Each is run in a process of its own,
+forked when everything is imported already (where there is os.fork). Survivors are listed by line.
+Code that numba compiles is cached by its file: NUMBA_DISABLE_JIT=1 lets its mutants run.
+MUTANTS.md keeps what came of it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -29,17 +32,28 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.FloorDiv: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or,
     ast.Or: ast.And, ast.Invert: ast.UAdd, ast.USub: ast.UAdd,
 }  # fmt: skip
+QUIETLY = ["-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 SECONDS = 120  # of CPU; a mutant that takes more hangs, which its tests would see
 
 
 def mutants(tree: ast.Module) -> Iterator[tuple[ast.Module, int, str]]:
     """(the module with one change, its line, what changed)."""
+    told = {id(node) for node in _told_only(tree)}
     for at, node in enumerate(ast.walk(tree)):
         for field in ("op", "ops", "value"):
+            if id(node) in told or not _change(_alone(node), field):
+                continue
             changed = copy.deepcopy(tree)
-            same = list(ast.walk(changed))[at]
-            if (what := _change(same, field)) and not _told_only(tree, node):
-                yield ast.fix_missing_locations(changed), getattr(node, "lineno", 0), what
+            what = _change(list(ast.walk(changed))[at], field)
+            yield ast.fix_missing_locations(changed), getattr(node, "lineno", 0), what
+
+
+def _alone(node: ast.AST) -> ast.AST:
+    """A copy of a node that may be changed without its tree."""
+    found = copy.copy(node)
+    if isinstance(found, ast.Compare):
+        found.ops = list(found.ops)
+    return found
 
 
 def _change(node: Any, field: str) -> str:
@@ -71,16 +85,11 @@ def _swapped(holder: Any, name: Any, old: ast.AST) -> str:
     return f"{type(old).__name__} -> {type(new).__name__}"
 
 
-def _told_only(tree: ast.Module, node: ast.AST) -> bool:
-    """Whether a node is in an error's words or in a type, which no test need tell apart."""
+def _told_only(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that are in an error's words or in a type, which no test need tell apart."""
     for each in ast.walk(tree):
-        if isinstance(each, ast.Raise | ast.AnnAssign | ast.JoinedStr) and any(
-            inside is node
-            for part in ([each.annotation] if isinstance(each, ast.AnnAssign) else [each])
-            for inside in ast.walk(part)
-        ):
-            return True
-    return False
+        if isinstance(each, ast.Raise | ast.AnnAssign | ast.JoinedStr):
+            yield from ast.walk(each.annotation if isinstance(each, ast.AnnAssign) else each)
 
 
 def survives(tree: ast.Module, module: str, tests: list[str]) -> bool:
@@ -92,16 +101,31 @@ def survives(tree: ast.Module, module: str, tests: list[str]) -> bool:
         code = 1
         with contextlib.suppress(BaseException), contextlib.redirect_stdout(io.StringIO()):
             exec(compile(tree, str(found.__file__), "exec"), found.__dict__)
-            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+            code = int(pytest.main([*QUIETLY, *tests]))
         os._exit(code)
     return os.waitpid(child, 0)[1] == 0
+
+
+def _imported(tests: list[str]) -> Iterator[str]:
+    """What tests in single files import, but for nmtr's own modules, which may hold the module."""
+    for path in filter(Path.is_file, map(Path, tests)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            yield from (name for name in names if name.split(".")[0] not in ("nmtr", "tests", ""))
 
 
 def main(module: str, tests: list[str]) -> int:
     """Run every mutant; returns how many survive."""
     found = importlib.import_module(module)
     tree = ast.parse(Path(str(found.__file__)).read_text(encoding="utf-8"))
-    importlib.import_module("torch")
+    for name in {"torch", *_imported(tests)}:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    phases = [Phase.explicit, Phase.generate]  # a failure need not be made small
+    settings.register_profile("mutants", phases=phases, database=None)
+    settings.load_profile("mutants")
     if not survives(tree, module, tests):
         sys.exit(f"{module}: its tests fail as it is; mend that first")
     left, total = 0, 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nmtr.cli import front, overview
+from nmtr.cli import COMMANDS, front, overview
 from nmtr.cli import run as nmtr
 from nmtr.data.interactions import Interactions
 from nmtr.options import closest
@@ -201,6 +203,33 @@ def test_a_narrow_screen_folds_ids_and_cuts_none(
 def test_a_shell_is_given_the_commands_to_complete(says: Says, shell: str) -> None:
     script = says("completion", shell)
     assert "recommend" in script
+    assert json.loads(says("completion", shell, "--json"))["script"].strip() == script.strip()
+
+
+def test_every_command_that_ends_by_itself_can_answer_in_json() -> None:
+    places = {name: place for name, (place, _) in COMMANDS.items()}
+    places["data get"] = "nmtr.cli.logs:get"
+    lacking = []
+    for name, place in places.items():
+        module, function = place.split(":")
+        asked = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+        if "json" not in asked:
+            lacking.append(name)
+    assert lacking == ["serve"]
+
+
+def test_the_demo_tells_every_step_in_json(says: Says, tmp_path: Path) -> None:
+    words = ["demo", "--out", tmp_path / "demo", "--events", 3000, "--json"]
+    found = json.loads(says(*words))
+    steps = {each["command"].split()[1]: each["result"] for each in found["steps"]}
+    assert list(steps) == ["simulate", "prepare", "audit", "train", "evaluate", "recommend"]
+    assert steps["prepare"]["behaviors"] == ["view", "cart", "buy"]
+    assert steps["train"]["run"] == str(tmp_path / "demo" / "run")
+    assert {"nmtr-gmf", "popularity", "replay"} <= steps["evaluate"]["models"].keys()
+    ranks = [each["rank"] for each in steps["recommend"] if each["user_id"] == "nobody"]
+    assert ranks == [1, 2, 3, 4, 5]
+    assert any("--model nmtr-neumf" in each for each in found["next"])
+    assert "remove it, or name another folder" in says(*words, code=2)
 
 
 def test_the_doctor_names_what_does_not_work(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from nmtr.evaluation.ranking import ranks, top
 from nmtr.models import make, names
 from nmtr.models.base import Model, Shape
 from nmtr.training.run import sample_users
+from nmtr.training.step import Step
 from nmtr.training.trainer import Training, train
 from nmtr.training.weights import read_tensors, write_tensors
 
@@ -82,8 +83,8 @@ def trains(spec: Spec, subject: Subject) -> Mapping[str, float]:
     model, config = model_of(spec, subject), training_of(spec)
     window = Window(spec.seconds, spec.box)
 
-    def report(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
-        if window.step(epoch, step, steps):
+    def report(step: Step) -> None:
+        if window.step(step.epoch, step.step, step.steps):
             raise OverError
 
     with suppress(OverError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nmtr.errors import DamagedError, DataError, NmtrError, UsageError
     from nmtr.estimator import NMTR, interactions
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Torch's threads wait for each other by spinning, which starves ours, and stops them all where
 # another process holds a core. It reads this when it is loaded.

@@ -31,6 +31,23 @@ def test_rows_come_in_the_order_of_the_items_null_where_there_is_none(
     assert found.columns == ["price", "name"]
 
 
+def test_every_column_beside_the_id_is_kept_whatever_its_name(tmp_path: Path) -> None:
+    """`index` was lost, as the join's own column was called so."""
+    path = tmp_path / "items.parquet"
+    pl.DataFrame({"index": [7, 8], "item_id": [20, 10], "row": ["a", "b"]}).write_parquet(path)
+    found, known = read_catalogue(path, ITEMS)
+    assert known == 2
+    assert found.columns == ["index", "row"]
+    assert found.rows() == [(None, None), (8, "b"), (7, "a")]
+
+
+def test_columns_that_hold_lists_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    pl.DataFrame({"item_id": [10], "tags": [["a", "b"]], "price": [1.0]}).write_parquet(path)
+    with pytest.raises(DataError, match=r"expected plain columns, got .* in \['tags'\]"):
+        read_catalogue(path, ITEMS)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -44,6 +44,28 @@ def test_seeds_hold_out_different_pairs() -> None:
     assert len({tuple(items.tolist()) for items in drawn}) == 4
 
 
+@pytest.mark.parametrize(
+    ("seed", "test", "validation", "kept"),
+    [
+        (0, "Au Bs Ct Dx Ev Fv", "As Bu Cv Ds Eu Fs", "CF"),
+        (3, "Ax Bv Cs Dx Et Fw", "As Bw Cw Dt Es Ft", "DF"),
+    ],
+)
+def test_what_is_held_out_is_so_in_every_version(
+    seed: int, test: str, validation: str, kept: str
+) -> None:
+    """By hashes of ids and seed: others would move every number that was ever measured."""
+    events = [(user, item, b) for user in "ABCDEF" for item in "stuvwx" for b in ("view", "buy")]
+    data = data_of(events, seed=seed)
+    assert [u + i for u, i in truth_of(data, split(data, "as-published"))] == test.split()
+    found = split(data, "as-published", fold="validation")
+    assert [u + i for u, i in truth_of(data, found)] == validation.split()
+    truth = found.evaluation.truth
+    owners = found.evaluation.users[truth.row_of_each()]
+    stays = found.train.sets[0].contains(owners, truth.indices)
+    assert "".join(data.users.take(owners[stays])) == kept
+
+
 def test_every_target_pair_is_as_likely_to_be_held_out() -> None:
     events = [(f"user {n}", item, "buy") for n in range(4000) for item in "stuv"]
     data = data_of(events)
@@ -152,7 +174,8 @@ class TestMasks:
             split(data_of(self.NESTED), "as-published", mask="seen")
 
     def test_no_mask_masks_nothing(self) -> None:
-        assert split(data_of(self.NESTED), "leak-free", mask="none").evaluation.mask.nnz == 0
+        found = split(data_of(self.NESTED), "leak-free", mask="none").evaluation
+        assert (found.mask.n_rows, found.mask.nnz) == (len(found.users), 0)
 
     def test_what_may_be_bought_again_is_not_masked(self) -> None:
         data = data_of(self.NESTED, repurchase=True)

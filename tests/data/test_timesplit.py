@@ -229,3 +229,49 @@ def test_a_hold_out_by_time_serves_no_other_protocol(protocol: str) -> None:
     data, _ = by_hand(repurchase=False)
     with pytest.raises(UsageError, match=f"protocol {protocol} needs data prepared with"):
         split(data, protocol)
+
+
+def of_buys(events: list[Event], holdout: str, order: list[str] = ORDER) -> Interactions:
+    """Repeats are allowed, and a return takes a buy back."""
+    frame = pl.DataFrame(
+        events, schema=["user_id", "item_id", "behavior", "timestamp"], orient="row"
+    )
+    log = from_frame(frame, ReadOptions(undo={"buy": "return"}, time_unit="ms"))
+    return prepare(log, behaviors=order, holdout=holdout, repurchase=True)
+
+
+def test_a_tenth_is_validation_and_what_happens_at_its_end_is_not_in_it() -> None:
+    """Twenty buys before the cut: 18 train. At the cut one is repeated and one is returned."""
+    events = [Event("A", f"i{n}", "buy", 1000 * n) for n in range(20)]
+    events += [Event("A", "i0", "view", 0), Event("A", "i0", "buy", 20_000)]
+    events += [Event("A", "i18", "return", 20_000), Event("B", "i0", "buy", 25_000)]
+    data = of_buys(events, "time:20")
+    found = split(data, fold="validation")
+    assert found.train.target.nnz == 18
+    names = data.users.take(found.evaluation.users).to_list()
+    assert pairs_of(data, found.evaluation.truth, names) == {("A", "i18"), ("A", "i19")}
+
+
+def test_of_three_behaviours_any_below_the_target_is_the_funnel() -> None:
+    events = [
+        Event("B", "s", "view", 0), Event("B", "s", "buy", 1000), Event("A", "t", "cart", 2000),
+        Event("A", "t", "buy", 6000),
+    ]  # fmt: skip
+    frame = pl.DataFrame(
+        events, schema=["user_id", "item_id", "behavior", "timestamp"], orient="row"
+    )
+    log = from_frame(frame, ReadOptions(time_unit="ms"))
+    data = prepare(log, behaviors=["view", "cart", "buy"], holdout="time:5")
+    found = split(data).evaluation
+    assert pairs_of(data, found.truth, data.users.take(found.users).to_list()) == {("A", "t")}
+    assert found.in_funnel.tolist() == [True]
+
+
+def test_last_tells_pairs_apart_where_users_are_more_than_items() -> None:
+    events = [Event("A", "s", "view", 0)]
+    for n, user in enumerate("ABCDEF"):
+        events += [Event(user, "s", "buy", 1000 * n), Event(user, "t", "buy", 1000 * n + 500)]
+    data = of_buys(events, "last")
+    found = split(data).evaluation
+    names = data.users.take(found.users).to_list()
+    assert pairs_of(data, found.truth, names) == {(user, "t") for user in "ABCDEF"}

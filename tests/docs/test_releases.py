@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import nmtr
 
@@ -27,7 +30,22 @@ def test_the_changelog_is_as_keep_a_changelog_has_it() -> None:
 
 
 def test_every_place_states_one_version() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
-    assert cited
-    assert project["version"] == cited[1] == nmtr.__version__
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert stated["project"]["dynamic"] == ["version"]
+    assert (ROOT / stated["tool"]["hatch"]["version"]["path"]).samefile(str(nmtr.__file__))
+    cited = found(r"^version: (.+)$", "CITATION.cff")
+    assert cited == [nmtr.__version__]
+    released = found(r"^## \[(\d.+)\] - (.+)$", "CHANGELOG.md")[0]
+    assert released == (nmtr.__version__, *found(r"^date-released: (.+)$", "CITATION.cff"))
+
+
+@pytest.mark.skipif(not (ROOT / "deploy").is_dir(), reason="a source distribution has none")
+def test_what_is_deployed_is_this_version() -> None:
+    files = [each.name for each in (ROOT / "deploy").glob("*.yaml")]
+    tags = [tag for each in files for tag in found(r"\bnmtr(?:-ray)?:(\d[\w.]*)", f"deploy/{each}")]
+    assert len(tags) >= 4
+    assert set(tags) == {nmtr.__version__}
+
+
+def found(pattern: str, name: str) -> list[Any]:
+    return re.findall(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)

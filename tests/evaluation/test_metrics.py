@@ -127,6 +127,11 @@ def test_every_metric_lies_between_0_and_1_and_hits_grow_with_k(lists: list[list
     assert (found[f"recall@{N}"] == 1).all()
 
 
+def test_the_cut_offs_are_those_of_the_protocols() -> None:
+    assert CUTOFFS == (10, 20, 50, 80, 100, 200)
+    assert METRICS == ("hr", "ndcg", "recall", "mrr")
+
+
 def test_every_metric_has_a_value_at_every_cut_off() -> None:
     found = per_user(*ragged([[1]]))
     assert set(found) == {f"{kind}@{k}" for kind in METRICS for k in CUTOFFS}

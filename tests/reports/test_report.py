@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -71,6 +72,15 @@ def made(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(made: Path) -> str:
     return (made / "report.html").read_text(encoding="utf-8")
+
+
+def test_where_it_is_and_how_large_is_told_in_json(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert nmtr(["report", str(made), "--out", str(page), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"report": str(page), "bytes": page.stat().st_size}
 
 
 def test_the_page_stands_alone(text: str) -> None:

@@ -87,7 +87,7 @@ def chosen(
         remark(f"  {tried.model}: {value} in {tried.seconds:.0f} s{said}")
 
     remark(f"No model is named: validation chooses, in {minutes:g} minute(s) or a little more.")
-    with training_bar() as report:
+    with training_bar(minutes) as report:
         found = choose(load(data), base, minutes, report=report, tell=tell)
     remark(found.in_words())
     return found.settings, found

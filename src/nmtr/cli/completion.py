@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nmtr.cli.show import say
+from nmtr.cli.show import emit_json, say
 
 
 def completion(
-    shell: Literal["bash", "zsh", "fish"] | None = None, /, *, install: bool = False
+    shell: Literal["bash", "zsh", "fish"] | None = None,
+    /,
+    *,
+    install: bool = False,
+    json: bool = False,
 ) -> None:
     """Print the script that completes commands and options in a shell, or install it.
 
@@ -18,6 +22,8 @@ def completion(
         by default the one that runs this.
     install
         write the script where the shell looks for it, and load it from the shell's start file.
+    json
+        print as JSON.
     """
     from cyclopts.completion.detect import ShellDetectionError
 
@@ -27,8 +33,14 @@ def completion(
     app = application(tuple(COMMANDS))
     try:
         if install:
-            say(f"Installed in {app.install_completion(shell=shell)}; open a new shell to use it.")
+            place = app.install_completion(shell=shell)
         else:
-            print(app.generate_completion(shell=shell))
+            script = app.generate_completion(shell=shell)
     except ShellDetectionError as error:
         raise UsageError("which shell? nmtr completion bash, zsh or fish") from error
+    if json:
+        emit_json({"installed": str(place)} if install else {"script": script})
+    elif install:
+        say(f"Installed in {place}; open a new shell to use it.")
+    else:
+        print(script)

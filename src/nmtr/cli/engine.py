@@ -44,7 +44,6 @@ def train_on_ray(data: Path, settings: Settings, out: Path, workers: int) -> Non
 
     epochs = ray_engine.train(data, settings, out, workers=workers)
     remark(f"{settings.model}: fitted for {epochs} epoch(s) by {workers} worker(s) of Ray")
-    say_next(out)
 
 
 def say_next(out: Path) -> None:

@@ -1,15 +1,17 @@
-"""`nmtr` alone: what lies in this folder, and what comes next. Files are looked at, not opened."""
+"""`nmtr` alone: what lies in this folder, and what comes next; told by names and a mark or two."""
 
 from __future__ import annotations
 
 import json as to_json
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 LOGS = (".csv", ".tsv", ".jsonl", ".parquet", ".inter", ".gz", ".zst")
 MOST, SHOWN, LEVELS = 2000, 8, 3
+MARKS = {"manifest.json": '"nmtr-prepared"', "config.toml": 'nmtr = "'}
 
 
 @dataclass
@@ -39,19 +41,17 @@ def look(home: Path) -> Found:
     """What lies in a folder and those inside it, three levels down and 2,000 entries at most."""
     found = Found()
     count = 0
-    for folder, files in _folders(home, LEVELS):
+    for folder, files, kind in _folders(home, LEVELS):
         count += len(files) + 1
         if count > MOST:
             found.cut_short = True
             break
         place = str(folder.relative_to(home))
-        if "manifest.json" in files:
-            found.data.append(place)
-        elif "config.toml" in files:
+        if kind == "config.toml":
             done = "model.safetensors" in files
             (found.runs if done else found.unfinished).append(place)
-        elif "study.db" in files:
-            found.studies.append(place)
+        elif kind:
+            (found.data if kind == "manifest.json" else found.studies).append(place)
         else:
             paths = [str((folder / each).relative_to(home)) for each in sorted(files)]
             found.bundles += [each for each in paths if each.endswith(".nmtr")]
@@ -59,15 +59,28 @@ def look(home: Path) -> Found:
     return found
 
 
-def _folders(folder: Path, levels: int) -> Iterator[tuple[Path, set[str]]]:
-    """Folders and the names of their files, a folder before those inside; hidden ones left out."""
+def _kind(folder: Path, files: set[str]) -> str:
+    """The file that tells what a folder of ours is; others call theirs by these names too."""
+    for name, mark in MARKS.items():
+        with suppress(OSError, ValueError):
+            if name in files and mark in (folder / name).read_text(encoding="utf-8"):
+                return name
+    return "study.db" if "study.db" in files else ""
+
+
+def _folders(folder: Path, levels: int) -> Iterator[tuple[Path, set[str], str]]:
+    """Folders, the names of their files, and what tells them ours, none of which is entered.
+
+    A folder comes before those inside; hidden ones are left out.
+    """
     try:
         entries = [each for each in folder.iterdir() if not each.name.startswith(".")]
     except OSError:
         return
     files = {each.name for each in entries if each.is_file()}
-    yield folder, files
-    if levels and not files & {"manifest.json", "config.toml", "study.db"}:
+    kind = _kind(folder, files)
+    yield folder, files, kind
+    if levels and not kind:
         for each in sorted(entries):
             if each.is_dir() and not each.is_symlink():
                 yield from _folders(each, levels - 1)

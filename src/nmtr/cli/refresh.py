@@ -169,13 +169,13 @@ def refresh(
     opened = _store(options)
     try:
         if dry_run:
-            _look(place, options, wish, opened)
+            _look(place, options, wish, opened, json=json)
             return
         if not place.options.exists():
             write_options(place.options, options)
         os.nice(options.nice)
         if purge:
-            _purge(place, opened)
+            _purge(place, opened, json=json)
         else:
             _refresh(place, options, wish, opened, json=json)
     finally:
@@ -199,11 +199,19 @@ def _refresh(home: Home, options: Options, wish: Any, store: Store | None, *, js
     say(f"Served: {home.current}, which is {found.bundle or 'nothing yet'}")
 
 
-def _look(home: Home, options: Options, wish: Any, store: Store | None) -> None:
+def _look(home: Home, options: Options, wish: Any, store: Store | None, *, json: bool) -> None:
     from nmtr.serving.refresh.checks import written
     from nmtr.serving.refresh.night import Night
 
-    found = Night(home, options, store, say=say, report=None).look(wish)
+    notes: list[str] = []
+    night = Night(home, options, store, say=notes.append if json else say, report=None)
+    found = night.look(wish)
+    if json:
+        told: dict[str, Any] = {"events": 0, "trained_before": None}
+        if found:
+            told = {"events": found[0].frame.height, "trained_before": written(found[1])}
+        emit_json({**told, "notes": notes})
+        return
     if found is None:
         say("no event is later than those of the last refresh")
         return
@@ -214,23 +222,28 @@ def _look(home: Home, options: Options, wish: Any, store: Store | None) -> None:
     )
 
 
-def _purge(home: Home, store: Store | None) -> None:
+def _purge(home: Home, store: Store | None, *, json: bool) -> None:
     from nmtr.errors import UsageError
     from nmtr.serving.refresh.refresh import forget
 
     if store is None:
         raise UsageError("--purge needs the store, which knows who was erased: --data or --store")
     with home.working():
-        say(f"erased persons were in {forget(home, store):,} files, and are in none any more")
+        files = forget(home, store)
+    if json:
+        emit_json({"files": files})
+        return
+    say(f"erased persons were in {files:,} files, and are in none any more")
 
 
 def _switch(home: Home, *, roll_back: bool, pin: bool, json: bool) -> None:
-    if roll_back:
-        say(f"{home.current} is {home.roll_back()} again; a server takes it within seconds")
-    elif pin:
-        say(f"{home.anchor} is {home.pin()}")
-    elif json:
+    back, pinned = home.roll_back() if roll_back else None, home.pin() if pin else None
+    if json:
         emit_json({"served": home.served(), "anchor": home.pinned(), "history": home.past()})
+    elif back:
+        say(f"{home.current} is {back} again; a server takes it within seconds")
+    elif pinned:
+        say(f"{home.anchor} is {pinned}")
     else:
         say(f"served {home.served()}, anchor {home.pinned()}")
         for each in home.past()[-20:]:

@@ -78,7 +78,7 @@ def reproduce(
         presets = "beibei" if is_papers(opened.n_users, opened.n_items) else ""
     asked = Asked(opened, presets, words(only), seeds, draws, quick, leak_free, threads)
     cells = cells_of(asked, targets)
-    with training_bar() as report:
+    with training_bar(budget) as report:
         waiting = run_cells(
             out, cells, asked, log=reads or default_log(out), words=cli.given, minutes=budget,
             notify=remark, report=report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
@@ -73,7 +74,7 @@ def train(
     json
         print as JSON.
     """
-    from nmtr.cli.beginning import begins, chosen, log_finished, parse_minutes, say_sources
+    from nmtr.cli.beginning import begins, chosen, parse_minutes, say_sources
     from nmtr.data.interactions import load
     from nmtr.errors import UsageError
     from nmtr.files import write_text
@@ -94,6 +95,7 @@ def train(
     if count := ray_workers(engine, workers):
         check_named(named)
         train_on_ray(data, settings, out, count)
+        _end(out, log or (), json=json)
         return
     opened = load(data)
     with joined(settings.training.device) as group:
@@ -113,7 +115,14 @@ def train(
         if run.model.trained:
             about = f"{settings.model}, {run.settings.protocol}"
             remark(f"{about}: fitted for {run.epochs} epoch(s)")
-        log_finished(out, log or ())
+    _end(out, log or () if begun else (), json=json)
+
+
+def _end(out: Path, places: Sequence[str], *, json: bool) -> None:
+    """Send a run that has been trained to where --log said, and say what may follow."""
+    from nmtr.cli.beginning import log_finished
+
+    log_finished(out, places)
     say_next(out)
     if json:
         from nmtr.training.folder import summary

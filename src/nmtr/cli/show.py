@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from nmtr import cli
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from nmtr.training.step import Report, Step
 
 
 class Output(Console):
@@ -68,22 +75,39 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training_bar() -> Iterator[Callable[[str, int, int, int, float], None]]:
-    """A progress bar for training: the phase, the epoch, its steps, the loss."""
+def training_bar(minutes: float | None = None) -> Iterator[Report]:
+    """A progress bar for training: phase, epoch, its steps, loss, and time left of the whole.
+
+    minutes: that it will not exceed.
+    """
     with progress() as shown:
-        yield training_report(shown)
+        yield training_report(shown, minutes)
 
 
-def training_report(shown: Progress) -> Callable[[str, int, int, int, float], None]:
+def training_report(shown: Progress, minutes: float | None = None) -> Report:
     """What shows a training as one of several bars."""
-    task = shown.add_task("train", total=None)
+    from nmtr.cli.clock import Clock
 
-    def report(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
-        if step % 16 == 0 or step == steps:
-            title = f"{phase}, epoch {epoch}, loss {loss:.4f}"
-            shown.update(task, description=title, completed=step, total=steps)
+    task = shown.add_task("train", total=None, left="")
+    clock = Clock() if minutes is None else Clock(time.monotonic() + 60 * minutes)
+
+    def report(step: Step) -> None:
+        if step.step % 16 == 0 or step.step in (1, step.steps):
+            title = f"{step.phase}, epoch {step.epoch} of {step.epochs}, loss {step.loss:.4f}"
+            left = clock.in_words(step)
+            shown.update(task, description=title, completed=step.step, total=step.steps, left=left)
 
     return report
+
+
+class TimeLeft(TimeRemainingColumn):
+    """The time left as a task says it; that of its bar where it says nothing."""
+
+    def render(self, task: Task) -> Text:
+        from rich.text import Text
+
+        left = task.fields.get("left")
+        return super().render(task) if left is None else Text(left, "progress.remaining")
 
 
 def progress() -> Progress:
@@ -93,6 +117,6 @@ def progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeLeft(),
     )
     return Progress(*columns, console=notes, transient=True, disable=cli.quiet)

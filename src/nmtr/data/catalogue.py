@@ -47,18 +47,18 @@ def align(
     nested = [each for each, kind in frame.schema.items() if kind.is_nested()]
     if nested:
         raise DataError(f"{source}: expected plain columns, got lists or structs in {nested}")
-    index = pl.Series("index", items.indices(frame.get_column(name)))
-    frame = frame.drop(name).with_columns(index).filter(pl.col("index") >= 0)
+    index = pl.Series(name, items.indices(frame.get_column(name)))
+    frame = frame.with_columns(index).filter(pl.col(name) >= 0)
     if not frame.height:
         raise DataError(f"{source}: its column '{name}' holds none of the {len(items):,} {kind}s")
-    twice = frame.filter(pl.col("index").is_duplicated())
+    twice = frame.filter(pl.col(name).is_duplicated())
     if twice.height:
-        item = items.ids[int(twice["index"][0])]
+        item = items.ids[int(twice[name][0])]
         raise DataError(
             f"{source}: expected one row for each {kind}, got several of {kind} {item!r}"
         )
-    whole = pl.DataFrame({"index": pl.Series(range(len(items)), dtype=pl.Int64)})
-    found = whole.join(frame, on="index", how="left", maintain_order="left").drop("index")
+    whole = pl.DataFrame({name: pl.Series(range(len(items)), dtype=pl.Int64)})
+    found = whole.join(frame, on=name, how="left", maintain_order="left").drop(name)
     return found, frame.height
 
 

@@ -31,7 +31,7 @@ from nmtr.files import replace_file, write_text
 from nmtr.training.folder import WEIGHTS, Run, open_run, save_report
 from nmtr.training.run import execute
 from nmtr.training.settings import Settings
-from nmtr.training.trainer import Report
+from nmtr.training.step import Report
 
 DONE = "cell.json"
 BY_BEHAVIOR = ("lambdas", "weights", "level_weights")  # options with a value per behaviour

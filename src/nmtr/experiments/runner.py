@@ -11,7 +11,7 @@ from nmtr.errors import UsageError
 from nmtr.experiments.cells import Cell, open_cell, run_cell
 from nmtr.experiments.plan import Asked
 from nmtr.training.reads import log_read
-from nmtr.training.trainer import Report
+from nmtr.training.step import Report, Step
 
 Notify = Callable[[str], None]
 
@@ -39,11 +39,11 @@ def run_cells(
     check_folder(out)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
 
-    def watched(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
+    def watched(step: Step) -> None:
         if deadline is not None and time.monotonic() >= deadline:
             raise BudgetSpentError
         if report:
-            report(phase, epoch, step, steps, loss)
+            report(step)
 
     waiting = [each for each in cells if open_cell(out, each, asked.data) is None]
     for done, cell in enumerate(waiting):

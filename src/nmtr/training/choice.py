@@ -16,7 +16,8 @@ from nmtr.errors import NmtrError
 from nmtr.models.base import Model
 from nmtr.training.selection import Selection, new_model
 from nmtr.training.settings import Settings, resolve
-from nmtr.training.trainer import Report, train
+from nmtr.training.step import Report, Step
+from nmtr.training.trainer import train
 
 EASY = 12_000  # items up to which EASE's matrices take seconds
 
@@ -130,9 +131,9 @@ def _try(
         values.append(found[metric])
         return found
 
-    def stepped(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
+    def stepped(step: Step) -> None:
         if report:
-            report(phase, epoch, step, steps, loss)
+            report(step)
         if values and time.monotonic() >= until:
             raise _Over
 

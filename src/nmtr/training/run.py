@@ -36,7 +36,8 @@ from nmtr.training.folder import Run, open_run, save_run
 from nmtr.training.selection import Selection, new_model, sample_users
 from nmtr.training.settings import Settings, read_settings, resolve
 from nmtr.training.shards import Feed
-from nmtr.training.trainer import Measure, Report, train
+from nmtr.training.step import Report
+from nmtr.training.trainer import Measure, train
 from nmtr.training.warm import Learned
 
 __all__ = ["Run", "Settings", "execute", "open_run", "read_settings", "sample_users", "save_run"]
@@ -70,7 +71,7 @@ def execute(
         folder.begin(path, data, settings)
     epochs = phases.epochs()
     found = learned.calibration if learned else None
-    if phases.calibrates and not found:
+    if phases.calibrates:
         reduced = calibration.without_held(data, fitted)
         held_out = phases.fit("calibration", reduced, epochs)
         cells = calibration.score_held(held_out, data, fitted, reduced)
@@ -113,7 +114,8 @@ class _Phases:
         model = new_model(data, settings)
         self.trains = model.trained
         self.settings = resolve(data, settings, model)
-        self.calibrates = calibrates(self.settings, model)
+        known = learned is not None and learned.calibration is not None
+        self.calibrates = calibrates(self.settings, model) and not known
 
     def epochs(self) -> int:
         """How many epochs to train: those that validation chooses, or as many as were asked for.
@@ -125,7 +127,9 @@ class _Phases:
             return training.epochs if self.trains else 0
         found = Selection.of(self.data, self.settings)
         measure = found.measure(training.select) if self.trains else None
-        model, progress = self._train("selection", found.records, training.epochs, measure)
+        model, progress = self._train(
+            "selection", found.records, training.epochs, 1 + self.calibrates, measure
+        )
         if self.path and len(found.split.evaluation.users):
             own = evaluate(model, found.split, name=self.settings.model)
             folder.save_report(self.path, [own, *baselines(found.split)], found.split)
@@ -133,11 +137,12 @@ class _Phases:
 
     def fit(self, phase: str, records: Records, epochs: int) -> Model:
         """Train for a fixed number of epochs."""
-        return self._train(phase, records, epochs, None)[0]
+        return self._train(phase, records, epochs, int(phase == "calibration"))[0]
 
     def _train(
-        self, phase: str, records: Records, epochs: int, measure: Measure | None
-    ) -> tuple[Model, Progress]:
+        self, phase: str, records: Records, epochs: int, followed_by: int,
+        measure: Measure | None = None,
+    ) -> tuple[Model, Progress]:  # fmt: skip
         model = new_model(self.data, self.settings)
         if self.learned and model.trained:
             self.learned.give(model, self.data)
@@ -155,6 +160,7 @@ class _Phases:
                 checkpoint=self.path / f"checkpoint-{phase}.safetensors" if self.path else None,
                 checkpoint_seconds=self.checkpoint_seconds,
                 report=self.report,
+                followed_by=followed_by,
                 feed=self.feed,
             )
         if self.path:

@@ -22,6 +22,7 @@ from nmtr.training.levels import LevelSampler
 from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
 from nmtr.training.shards import Feed, ShardSampler
+from nmtr.training.step import Report, Step
 from nmtr.training.windows import LARGE, WindowSampler
 
 
@@ -89,9 +90,6 @@ class Training:
         return torch.device(automatic if self.device == "auto" else self.device)
 
 
-Report = Callable[[str, int, int, int, float], None]  # phase, epoch, step, steps, loss so far
-
-
 def train(
     model: Model,
     records: Records,
@@ -103,6 +101,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 10.0,
     report: Report | None = None,
+    followed_by: int = 0,
     feed: Feed | None = None,
 ) -> Progress:
     """Train in place for `epochs`, or with `measure` until it stops improving (then keep the best).
@@ -110,8 +109,8 @@ def train(
     With `checkpoint`, takes up where a killed run of the same phase stopped, and ends with the
     weights that it would have had. In a process group each process trains on its part of every
     batch, or with `feed` on its own users' records; the first alone measures and keeps checkpoints.
-    Raises NmtrError with advice when
-    training diverges, DataError where there is nothing to learn from.
+    followed_by: as `report` is told it (Step). Raises NmtrError with advice when training diverges,
+    DataError where there is nothing to learn from.
     """
     group = Group.current()
     model.learn(records)
@@ -124,9 +123,15 @@ def train(
         state = restore(checkpoint, phase, model, work.optimizer) or state
     state = share_progress(group, state, model, work.optimizer)
     saved = time.monotonic()
+
+    def tell(step: int, loss: float) -> None:
+        assert report
+        epoch, decided = state.epochs_done + 1, measure is None
+        report(Step(phase, epoch, step, work.steps, loss, epochs, decided, followed_by))
+
     while state.epochs_done < epochs and not (measure and _spent(state, config, model)):
         began = time.monotonic()
-        loss = _epoch(model, work, state, report)
+        loss = _epoch(model, work, state, tell if report else None)
         line = {
             "phase": phase,
             "epoch": state.epochs_done,
@@ -156,8 +161,10 @@ def _spent(state: Progress, config: Training, model: Model) -> bool:
     return state.epochs_done - max(state.best_epoch, model.warm_up) >= config.patience
 
 
-def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> float:
-    """One epoch; returns the mean loss of its steps."""
+def _epoch(
+    model: Model, work: Work, state: Progress, tell: Callable[[int, float], None] | None
+) -> float:
+    """One epoch; returns the mean loss of its steps. tell: of each step, its loss so far."""
     model.train()
     model.begin(state.epochs_done)
     total, step = 0.0, 0
@@ -165,8 +172,8 @@ def _epoch(model: Model, work: Work, state: Progress, report: Report | None) -> 
         total += loss
         if not math.isfinite(loss):
             raise _diverged(f"the loss became {loss}", state, step, work)
-        if report:
-            report(state.phase, state.epochs_done + 1, step, work.steps, total / step)
+        if tell:
+            tell(step, total / step)
     if not all(bool(each.isfinite().all()) for each in model.parameters()):
         raise _diverged("a weight is no number", state, step, work)
     if isinstance(work, Steps):

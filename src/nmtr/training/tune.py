@@ -19,8 +19,9 @@ from nmtr.models.space import Space, axes
 from nmtr.training.search import Budget, Notify, Objective, Search, Watch
 from nmtr.training.selection import Selection, new_model
 from nmtr.training.settings import Settings, resolve
+from nmtr.training.step import Report, Step
 from nmtr.training.study import opened
-from nmtr.training.trainer import Report, train
+from nmtr.training.trainer import train
 from nmtr.training.tuned import Found, write
 
 
@@ -110,10 +111,10 @@ def selection_phase(data: Interactions, base: Settings, report: Report | None = 
             watch.epoch(values, warm_up=model.warm_up)
             return values
 
-        def stepped(phase: str, epoch: int, step: int, steps: int, loss: float) -> None:
+        def stepped(step: Step) -> None:
             watch.step()
             if report:
-                report(phase, epoch, step, steps, loss)
+                report(step)
 
         if not model.trained:
             model.learn(selection.records)

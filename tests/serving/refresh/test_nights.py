@@ -292,6 +292,10 @@ def test_the_commands(
     ]  # fmt: skip
     assert run(["refresh", place, *first, "--dry-run"]) == 0
     assert "events pass the checks" in capsys.readouterr().out
+    assert run(["refresh", place, *first, "--dry-run", "--json"]) == 0
+    looked = json.loads(capsys.readouterr().out)
+    assert looked["events"] == days(0, 40).height
+    assert looked["trained_before"] < written(midnight, 40)
     assert not home.path.exists()
     assert run(["refresh", place, *first]) == 0
     assert "promoted: it is the first" in capsys.readouterr().out
@@ -302,8 +306,10 @@ def test_the_commands(
     assert found["outcome"] == "promoted"
     assert run(["refresh", place, "--roll-back"]) == 0
     assert run(["refresh", place, "--roll-back"]) == 1
-    assert run(["refresh", place, "--pin"]) == 0
     capsys.readouterr()
+    assert run(["refresh", place, "--pin", "--json"]) == 0
+    pinned = json.loads(capsys.readouterr().out)
+    assert pinned["served"] == pinned["anchor"] == home.served()
     assert run(["refresh", place, "--status"]) == 0
     assert "rolled back" in capsys.readouterr().out
     assert run(["refresh", place, "--purge"]) == 2

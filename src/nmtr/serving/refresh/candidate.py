@@ -16,7 +16,7 @@ from nmtr.training.folder import WEIGHTS, Run, open_run
 from nmtr.training.run import execute
 from nmtr.training.selection import new_model
 from nmtr.training.settings import Settings, override
-from nmtr.training.trainer import Report
+from nmtr.training.step import Report
 from nmtr.training.warm import Learned
 
 FILE = "candidate.nmtr"

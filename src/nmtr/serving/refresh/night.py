@@ -31,7 +31,7 @@ from nmtr.serving.refresh.home import KEPT, PROMOTED, Home
 from nmtr.serving.refresh.judging import Verdict, judge, values_of
 from nmtr.serving.refresh.options import Options
 from nmtr.serving.refresh.wish import NOTHING, Outcome, RefusedError, Wish
-from nmtr.training.trainer import Report
+from nmtr.training.step import Report
 
 if TYPE_CHECKING:
     from nmtr.serving.store import Store

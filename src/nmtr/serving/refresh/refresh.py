@@ -8,7 +8,7 @@ from nmtr.serving.refresh.home import REFUSED, Home
 from nmtr.serving.refresh.night import Night, Say
 from nmtr.serving.refresh.options import Options
 from nmtr.serving.refresh.wish import Outcome, RefusedError, Wish
-from nmtr.training.trainer import Report
+from nmtr.training.step import Report
 
 if TYPE_CHECKING:
     from nmtr.serving.store import Store
