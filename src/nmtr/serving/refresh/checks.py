@@ -16,9 +16,10 @@ DAY, MINUTE = 86_400_000, 60_000  # milliseconds
 REFERENCE = 14  # days that the new ones are compared with
 LEAST = 4  # of them, below which there is no comparison
 LONGEST = 60  # new days that are looked at
+MANY = 100  # events older than the last refresh, below which they are no wonder
 FEW = 10  # events expected, below which none is no wonder
 NOISE = 4.0  # standard deviations of a count that are chance
-CHECKS = ("stale", "ahead", "missing", "volume", "bots", "duplicates", "churn")
+CHECKS = ("stale", "ahead", "late", "missing", "volume", "bots", "duplicates", "churn")
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,15 @@ def days_of(frame: pl.DataFrame, checked_to: int | None) -> Days:
 
 
 def check(
-    gathered: Gathered, options: Options, *, checked_to: int | None, now: int
+    gathered: Gathered, options: Options, *, before: tuple[int, int] | None, now: int
 ) -> tuple[list[Finding], list[str]]:
-    """What stands against the new events, and notes on what could not be looked at."""
-    days = days_of(gathered.frame, checked_to)
+    """What stands against the new events, and notes on what could not be looked at.
+
+    before: the last event of the log that passed, and how many events it had.
+    """
+    days = days_of(gathered.frame, before[0] if before else None)
     found = [*_clock(gathered, days, options, now), *_bots(days, options)]
+    found += _late(gathered.frame, before, options)
     found += _duplicates(gathered, days, options)
     if len(days.reference) < LEAST:
         note = (
@@ -102,6 +107,23 @@ def _clock(gathered: Gathered, days: Days, options: Options, now: int) -> list[F
             )
         )  # fmt: skip
     return found
+
+
+def _late(frame: pl.DataFrame, before: tuple[int, int] | None, options: Options) -> list[Finding]:
+    """Events of days that were looked at before, and so are looked at by nothing else."""
+    if before is None:
+        return []
+    old = int((frame["timestamp"] <= before[0]).sum())
+    late, new = old - before[1], frame.height - old
+    if late < MANY or late / (late + new) <= options.late:
+        return []
+    return [
+        Finding(
+            "late", f"{late:,} events came that are older than {written(before[0])}, the last that "
+            f"was looked at, and {new:,} that are not",
+            "see to the clocks, or whether an old log was added",
+        )
+    ]  # fmt: skip
 
 
 def _bots(days: Days, options: Options) -> list[Finding]:

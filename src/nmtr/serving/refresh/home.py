@@ -133,10 +133,15 @@ class Home:
         lines = [*self.past(), {"at": _stamp(), **line}]
         write_text(self.history, "".join(json.dumps(each) + "\n" for each in lines))
 
+    def checked(self) -> tuple[int, int] | None:
+        """The last event of a log that passed the checks, and how many events it had."""
+        found = [each for each in self.past() if each.get("checked_to")]
+        return (int(found[-1]["checked_to"]), int(found[-1]["events"])) if found else None
+
     def checked_to(self) -> int | None:
         """The last event of a log that passed the checks; None before the first."""
-        found = [each["checked_to"] for each in self.past() if each.get("checked_to")]
-        return int(found[-1]) if found else None
+        found = self.checked()
+        return found[0] if found else None
 
     def prune(self, keep: int) -> None:
         """Delete all but the newest bundles, what is served, and the anchor."""
