@@ -23,6 +23,7 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
         of the simulated shop.
     """
     from nmtr.cli import logs, recommend, runs
+    from nmtr.cli.simulate import simulate
     from nmtr.errors import UsageError
 
     if out.exists():
@@ -31,7 +32,7 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         (
             f"nmtr simulate {shop} --events {events} --seed {seed}",
-            lambda: logs.simulate(shop, events=events, seed=seed),
+            lambda: simulate(shop, events=events, seed=seed),
         ),
         (
             f"nmtr prepare {shop}/events-*.parquet --behaviors view,cart,buy --out {data}",
@@ -57,6 +58,8 @@ def demo(*, out: Path = Path("demo"), events: int = 200_000, seed: int = 0) -> N
     console.rule("[bold]What comes next", align="left")
     for line in (
         f"nmtr recommend {run} --all --out {out}/recs.parquet -k 20",
+        f"nmtr bundle {run} --out {out}/model.nmtr --items {shop}/items.parquet",
+        f"nmtr serve {out}/model.nmtr   (a page at http://127.0.0.1:8000/)",
         f"nmtr train {data} --out {out}/neumf --model nmtr-neumf",
         "nmtr prepare YOUR_LOG.csv --behaviors view,cart,buy --out my-data",
         "nmtr --help",

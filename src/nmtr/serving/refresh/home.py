@@ -66,8 +66,9 @@ class Home:
             yield
 
     def adopt(self) -> None:
-        """Give a bundle that was put at current.nmtr a place among the others."""
-        if self.current.exists() and not self.current.is_symlink():
+        """Give a bundle that was put at current.nmtr, or linked there, a place among the others."""
+        ours = self.current.resolve().parent == self.bundles.resolve()
+        if self.current.exists() and not ours:
             name = f"{_stamp()}-adopted.nmtr"
             self.bundles.mkdir(exist_ok=True)
             with self.switching():
