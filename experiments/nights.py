@@ -5,7 +5,8 @@
 
 RetailRocket's log up to a Monday, half past three, trains the first bundle; then the seven days
 that follow come one by one, and `nmtr refresh` is called on each through the command line. A day
-that is refused is given again with the next. All of it lies before the hold-out of the log's own
+that is refused is given again with the next. Beside it the checks alone look at every day of the
+log until then, as they would have each night. All of it lies before the hold-out of the log's own
 split by time, which no night reads. Nothing is chosen by a night's figures.
 """
 
@@ -24,6 +25,10 @@ from typing import Any
 
 import polars as pl
 from common import BEHAVIORS, RESULTS, WORK, machine
+
+from nmtr.serving.refresh.checks import check
+from nmtr.serving.refresh.gathering import Gathered
+from nmtr.serving.refresh.options import Options
 
 SOURCE = Path(os.environ.get("NMTR_DATA", "../shared/data")) / "retailrocket" / "events.parquet"
 HOME = WORK.parent / "nights"
@@ -48,8 +53,33 @@ def main(words: list[str]) -> None:
         _expect_before_the_test(log)
         for name in HOMES:
             week(name, log)
-    rows = json.loads(FILE.read_text())
-    (RESULTS / "nights.md").write_text(page(rows))
+        if "checks" not in (found := kept()):
+            FILE.write_text(json.dumps(found | {"checks": checked(log)}, indent=1) + "\n")
+    (RESULTS / "nights.md").write_text(page(kept()))
+
+
+def kept() -> dict[str, Any]:
+    """What was found so far: `nights`, a row each, and `checks`."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {"nights": []}
+
+
+def checked(log: pl.DataFrame) -> dict[str, Any]:
+    """What the checks would have said of each day's events, from the third week of the log on."""
+    frame = log.select(
+        pl.col("user_id", "item_id"), pl.col("behavior").cast(pl.String), undo=pl.lit(False),
+        timestamp=pl.col("timestamp") * 1000,
+    )  # fmt: skip
+    options, said, nights = Options(behaviors=BEHAVIORS), [], 0
+    now, first = FIRST + timedelta(days=NIGHTS), log["at"][0] + timedelta(days=15)
+    while now >= first:
+        moment = int(now.timestamp() * 1000)
+        gathered = Gathered(frame.filter(pl.col("timestamp") < moment), None, 0, None)
+        last, day = int(gathered.frame["timestamp"].max()), 86_400_000  # type: ignore[arg-type]
+        before = (last - day, int((gathered.frame["timestamp"] <= last - day).sum()))
+        findings, _ = check(gathered, options, before=before, now=moment)
+        said += [f"{now:%Y-%m-%d}: {each}" for each in findings]
+        nights, now = nights + 1, now - timedelta(days=1)
+    return {"nights": nights, "said": said}
 
 
 def _expect_before_the_test(log: pl.DataFrame) -> None:
@@ -62,7 +92,8 @@ def _expect_before_the_test(log: pl.DataFrame) -> None:
 
 def week(name: str, log: pl.DataFrame) -> None:
     """The nights of one home that were not run yet, in order."""
-    rows = json.loads(FILE.read_text()) if FILE.exists() else []
+    found = kept()
+    rows = found["nights"]
     done = [each for each in rows if each["home"] == name]
     if not done:
         shutil.rmtree(HOME / name, ignore_errors=True)
@@ -75,7 +106,7 @@ def week(name: str, log: pl.DataFrame) -> None:
         if night >= len(done):
             row = once(name, night, now, waiting)
             rows.append(row)
-            FILE.write_text(json.dumps(rows, indent=1) + "\n")
+            FILE.write_text(json.dumps(found, indent=1) + "\n")
             done.append(row)
             print(f"{name} {night}: {row['outcome']}: {row['why']}", flush=True)
         if done[night]["outcome"] != "refused":
@@ -116,8 +147,9 @@ def run(words: list[str]) -> tuple[int, str, str, int]:
         return os.waitstatus_to_exitcode(status), out.read(), err.read(), used.ru_maxrss // 1024
 
 
-def page(rows: list[dict[str, Any]]) -> str:
-    """The table of all homes."""
+def page(found: dict[str, Any]) -> str:
+    """The table of all homes, and what the checks said."""
+    rows = found["nights"]
     lines = [
         "# A week of nights", "",
         f"RetailRocket's log until {FIRST:%Y-%m-%d %H:%M} UTC, and the {NIGHTS} days after it, one "
@@ -134,6 +166,10 @@ def page(rows: list[dict[str, Any]]) -> str:
             "anchor | s | peak MiB |", "|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         lines += [_line(each) for each in mine]
+        lines.append("")
+    if checks := found.get("checks"):
+        lines += ["## The checks alone", "", f"{checks['nights']} nights of the log; said:", ""]
+        lines += [f"- {each}" for each in checks["said"]] or ["- nothing"]
         lines.append("")
     about = rows[-1]["machine"]
     versions = ", ".join(f"{name} {about[name]}" for name in ("python", "nmtr", "torch", "polars"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,18 @@ def test_a_week_has_a_rhythm_that_is_no_shift() -> None:
     frames = [day(at, views=week[at % 7]) for at in range(21)]
     for end in range(16, 22):
         assert looked_at(frames[:end]) == []
+
+
+def test_a_shop_that_is_closed_at_weekends_is_believed_and_a_monday_like_that_is_not() -> None:
+    shut: dict[str, Any] = {"views": 3, "buys": 0}
+
+    def until(last: int, *, lost: int = -1) -> list[pl.DataFrame]:
+        return [day(at, **(shut if at % 7 > 4 or at == lost else {})) for at in range(last + 1)]
+
+    for last in range(16, 22):
+        assert looked_at(until(last)) == [], f"day {last}"
+    assert looked_at(until(21, lost=21)) == ["volume", "missing"]
+    assert looked_at(until(12)) == ["missing"], "one weekend says nothing yet"
 
 
 def test_a_short_log_is_compared_with_nothing_and_says_so() -> None:
