@@ -94,7 +94,7 @@ def _clock(gathered: Gathered, days: Days, options: Options, now: int) -> list[F
         found.append(
             Finding(
                 "stale", f"the last event is {behind:.1f} days old, {written(days.end)}",
-                "see whether events still arrive",
+                "see whether events still arrive, or say --now for a log of the past",
             )
         )  # fmt: skip
     new = days.events.filter(pl.col("day") < days.new).height
