@@ -56,6 +56,16 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_simulated_shop_ends_with_the_day_that_is_asked_for(says: Says, tmp_path: Path) -> None:
+    asked = ("--users", 40, "--items", 20, "--events", 3000, "--days", 10)
+    says("simulate", tmp_path / "shop", *asked, "--until", "2024-03-01")
+    time = pl.read_parquet(tmp_path / "shop" / "events-*.parquet")["timestamp"]
+    days = pl.from_epoch(time, time_unit="ms").dt.date()
+    assert (str(days.min()), str(days.max())) == ("2024-02-21", "2024-03-01")
+    said = says("simulate", tmp_path / "no", *asked, "--until", "tomorrow", code=2)
+    assert "--until: expected a day" in said
+
+
 def test_the_main_job_from_a_simulated_log_to_recommendations(says: Says, tmp_path: Path) -> None:
     shop, data, run, reads = (tmp_path / name for name in ("shop", "data", "run", "reads.md"))
     says("simulate", shop, "--users", 120, "--items", 60, "--events", 5000)

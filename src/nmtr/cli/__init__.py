@@ -21,7 +21,7 @@ EPILOGUE = (
 
 COMMANDS = {
     "demo": ("nmtr.cli.demo:demo", "the whole job on a simulated shop"),
-    "simulate": ("nmtr.cli.logs:simulate", "make a shop's log with a known truth"),
+    "simulate": ("nmtr.cli.simulate:simulate", "make a shop's log with a known truth"),
     "prepare": ("nmtr.cli.logs:prepare", "read event logs into a prepared data set"),
     "audit": ("nmtr.cli.logs:audit", "what the data are: counts, nesting, leaks"),
     "train": ("nmtr.cli.runs:train", "train a model; validation chooses the epoch"),

@@ -29,7 +29,7 @@ def bundle(
         the file to write, such as model.nmtr; an old one is replaced.
     items
         a catalogue, .csv or .parquet: item_id and any columns; name, category, image_url and price
-        are shown and used by rules.
+        are shown and used by rules. Without it, what `nmtr prepare --items` was given.
     check
         read a bundle instead, and verify every byte of it.
     data
@@ -55,6 +55,8 @@ def bundle(
     if items:
         catalogue, found = read_catalogue(items, opened.data.items)
         note = f"the catalogue has {found:,} of the items"
+    elif opened.data.item_attributes is not None:
+        catalogue, note = opened.data.item_attributes, "the catalogue is the data set's"
     write_bundle(opened, out, catalogue=catalogue)
     _show(check_bundle(out), out, note=note, json=json)
     if not json:

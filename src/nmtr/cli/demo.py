@@ -51,13 +51,14 @@ def demo(
 def _steps(out: Path, events: int, seed: int, *, json: bool) -> tuple[Step, ...]:
     """Each command as it would be typed, and what does the same."""
     from nmtr.cli import logs, recommend, runs
+    from nmtr.cli.simulate import simulate
 
     shop, data, run = out / "shop", out / "data", out / "run"
     log, users = f"{shop}/events-*.parquet", "u000001,u000002,nobody"
     return (
         (
             f"nmtr simulate {shop} --events {events} --seed {seed}",
-            lambda: logs.simulate(shop, events=events, seed=seed, json=json),
+            lambda: simulate(shop, events=events, seed=seed, json=json),
         ),
         (
             f"nmtr prepare {log} --behaviors view,cart,buy --out {data}",
@@ -84,6 +85,8 @@ def _steps(out: Path, events: int, seed: int, *, json: bool) -> tuple[Step, ...]
 def _after(out: Path) -> list[str]:
     return [
         f"nmtr recommend {out}/run --all --out {out}/recs.parquet -k 20",
+        f"nmtr bundle {out}/run --out {out}/model.nmtr --items {out}/shop/items.parquet",
+        f"nmtr serve {out}/model.nmtr   (a page at http://127.0.0.1:8000/)",
         f"nmtr train {out}/data --out {out}/neumf --model nmtr-neumf",
         "nmtr prepare YOUR_LOG.csv --behaviors view,cart,buy --out my-data",
         "nmtr --help",

@@ -1,4 +1,4 @@
-"""Commands on logs: simulate, prepare, audit, data get."""
+"""Commands on logs: prepare, audit, data get."""
 
 from __future__ import annotations
 
@@ -8,50 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import bar, console, emit_json, mapping, remark, say, words
-
-
-def simulate(
-    out: Path,
-    /,
-    *,
-    users: int = 2000,
-    items: int = 800,
-    events: int = 200_000,
-    days: int = 60,
-    seed: int = 0,
-    json: bool = False,
-) -> None:
-    """Simulate a shop with a true funnel, its truth beside it.
-
-    Parameters
-    ----------
-    out
-        folder to write: events-*.parquet, items.parquet, users.parquet, truth/.
-    users
-        how many users.
-    items
-        how many items.
-    events
-        about how many events.
-    days
-        how many days the log covers.
-    seed
-        the same seed gives the same shop.
-    json
-        print as JSON.
-    """
-    from nmtr.data.simulator import SimulatorConfig
-    from nmtr.data.simulator import simulate as run
-
-    config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed)
-    with bar("simulate") as progress:
-        run(config, out, progress=progress)
-    log = f"{out}/events-*.parquet"
-    if json:
-        emit_json({"shop": str(out), "events": log})
-    remark(f"Simulated shop in {out}.")
-    remark(f"Next: nmtr prepare '{log}' --behaviors view,cart,buy --out DATA")
+from nmtr.cli.show import console, emit_json, mapping, remark, say, words
 
 
 def prepare(

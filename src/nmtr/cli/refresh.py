@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from nmtr.cli.show import emit_json, say, words
-
-if TYPE_CHECKING:
-    from nmtr.serving.refresh.refresh import Home, Options
-    from nmtr.serving.store import Store
+from nmtr.cli import nightly
+from nmtr.cli.show import words
 
 THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")
 
@@ -37,6 +32,7 @@ def refresh(
     unknown: Literal["error", "drop"] | None = None,
     repurchase: bool | None = None,
     items: Path | None = None,
+    users: Path | None = None,
     model: str | None = None,
     set: Annotated[list[str] | None, Parameter(name=["--set", "-s"])] = None,
     window: float | None = None,
@@ -95,7 +91,10 @@ def refresh(
     repurchase
         an item that was bought may be recommended again.
     items
-        a catalogue, as for `nmtr bundle --items`.
+        a catalogue: attributes of items, shown, for rules, and for nmtr-features. Without it, that
+        of what is served.
+    users
+        attributes of users, for nmtr-features.
     model
         nmtr-gmf by default; see `nmtr train --help`.
     set
@@ -117,7 +116,7 @@ def refresh(
     nice
         how far training gives way to others, 0 to 19 (19).
     accept
-        checks to pass over this time: stale, ahead, missing, volume, bots, duplicates, churn.
+        checks to pass over this time: stale, ahead, late, missing, volume, bots, duplicates, churn.
     drop_bots
         leave suspected bots out, from now on.
     cold
@@ -142,12 +141,13 @@ def refresh(
     given = {
         "data": data, "store": store, "key_file": key_file, "behaviors": behaviors, "user": user,
         "item": item, "behavior": behavior, "time": time, "map": map, "undo": undo,
-        "unknown": unknown, "repurchase": repurchase, "items": items, "model": model, "set": set,
-        "window": window, "metric": metric, "margin": margin, "least_users": least_users,
-        "warm_epochs": warm_epochs, "keep": keep, "threads": threads, "nice": nice,
+        "unknown": unknown, "repurchase": repurchase, "items": items, "users": users,
+        "model": model, "set": set, "window": window, "metric": metric, "margin": margin,
+        "least_users": least_users, "warm_epochs": warm_epochs, "keep": keep, "threads": threads,
+        "nice": nice,
     }  # fmt: skip
     said = {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in given.items() if value is not None
     }  # fmt: skip
     if sum((dry_run, status, roll_back, pin, purge)) > 1:
@@ -155,123 +155,28 @@ def refresh(
     for name in THREADS:  # before anything reads them
         os.environ.setdefault(name, str(threads or 1))
     from nmtr.serving.refresh.home import Home
-    from nmtr.serving.refresh.options import read_options, write_options
+    from nmtr.serving.refresh.options import read_options
 
     place = Home(home)
     if status or roll_back or pin:
         place.expect()
-        _switch(place, roll_back=roll_back, pin=pin, json=json)
+        nightly.switch(place, roll_back=roll_back, pin=pin, json=json)
         return
     options = read_options(place.options, said)
     from nmtr.serving.refresh.wish import Wish
 
-    wish = Wish(tuple(events or ()), frozenset(words(accept)), drop_bots, cold, _moment(now))
-    opened = _store(options)
+    wish = Wish(tuple(events or ()), frozenset(words(accept)), drop_bots, cold, nightly.moment(now))
+    opened = nightly.store(options)
     try:
         if dry_run:
-            _look(place, options, wish, opened, json=json)
+            nightly.look(place, options, wish, opened, json=json)
             return
-        if not place.options.exists():
-            write_options(place.options, options)
         os.nice(options.nice)
-        if purge:
-            _purge(place, opened, json=json)
-        else:
-            _refresh(place, options, wish, opened, json=json)
+        with nightly.keeping(place, options):
+            if purge:
+                nightly.purge(place, options, opened, json=json)
+            else:
+                nightly.refresh(place, options, wish, opened, json=json)
     finally:
         if opened:
             opened.close()
-
-
-def _refresh(home: Home, options: Options, wish: Any, store: Store | None, *, json: bool) -> None:
-    from nmtr.cli.show import notes, training_bar
-    from nmtr.serving.refresh.refresh import refresh as run
-
-    with training_bar() as report:
-        found = run(
-            home, options, wish, store=store, report=report,
-            say=lambda text: notes.print(text, markup=False, soft_wrap=True),
-        )  # fmt: skip
-    if json:
-        emit_json(asdict(found))
-        return
-    say(f"{found.outcome}: {found.why}")
-    say(f"Served: {home.current}, which is {found.bundle or 'nothing yet'}")
-
-
-def _look(home: Home, options: Options, wish: Any, store: Store | None, *, json: bool) -> None:
-    from nmtr.serving.refresh.checks import written
-    from nmtr.serving.refresh.night import Night
-
-    notes: list[str] = []
-    night = Night(home, options, store, say=notes.append if json else say, report=None)
-    found = night.look(wish)
-    if json:
-        told: dict[str, Any] = {"events": 0, "trained_before": None}
-        if found:
-            told = {"events": found[0].frame.height, "trained_before": written(found[1])}
-        emit_json({**told, "notes": notes})
-        return
-    if found is None:
-        say("no event is later than those of the last refresh")
-        return
-    gathered, cut = found
-    say(
-        f"{gathered.frame.height:,} events pass the checks; training would see those before "
-        f"{written(cut)}, and be judged by those after"
-    )
-
-
-def _purge(home: Home, store: Store | None, *, json: bool) -> None:
-    from nmtr.errors import UsageError
-    from nmtr.serving.refresh.refresh import forget
-
-    if store is None:
-        raise UsageError("--purge needs the store, which knows who was erased: --data or --store")
-    with home.working():
-        files = forget(home, store)
-    if json:
-        emit_json({"files": files})
-        return
-    say(f"erased persons were in {files:,} files, and are in none any more")
-
-
-def _switch(home: Home, *, roll_back: bool, pin: bool, json: bool) -> None:
-    back, pinned = home.roll_back() if roll_back else None, home.pin() if pin else None
-    if json:
-        emit_json({"served": home.served(), "anchor": home.pinned(), "history": home.past()})
-    elif back:
-        say(f"{home.current} is {back} again; a server takes it within seconds")
-    elif pinned:
-        say(f"{home.anchor} is {pinned}")
-    else:
-        say(f"served {home.served()}, anchor {home.pinned()}")
-        for each in home.past()[-20:]:
-            about = each.get("why") or each.get("bundle") or ""
-            say(f"{each['at']}  {each['outcome']}: {about}")
-
-
-def _store(options: Options) -> Store | None:
-    from nmtr.errors import UsageError
-
-    if not (options.data or options.store or os.environ.get("NMTR_STORE")):
-        return None
-    try:
-        from nmtr.serving.store.opening import open_store
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the store needs {error.name}; install it with `pip install 'nmtr[serve]'`"
-        ) from error
-    return open_store(options.data, options.store, options.key_file, make=False)
-
-
-def _moment(text: str | None) -> int | None:
-    from nmtr.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--now: expected a time, as 2026-01-31T03:00, got '{text}'") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -41,6 +41,11 @@ def option_names(name: str) -> list[str]:
     return [each.name for each in fields(_module(name).Config)]
 
 
+def describes(name: str) -> bool:
+    """Whether a model learns from attributes; raises UsageError for an unknown name."""
+    return bool(_module(name).MODEL.describes)
+
+
 def _module(name: str) -> Any:
     whole, _ = VARIANTS.get(name, (name, {}))
     if whole not in names():

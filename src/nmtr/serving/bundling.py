@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -39,12 +40,13 @@ def write_bundle(
     catalogue: pl.DataFrame | None = None,
     trained: Records | None = None,
     now: datetime | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> str:
     """Bundle a run into the file `out`, whole or not at all; returns the bundle's fingerprint.
 
     catalogue: N rows of attributes (catalogue.read_catalogue). trained: the records that training
-    saw, where the others are to be folded in when the bundle is served. Raises UsageError where
-    `out` is a folder.
+    saw, where the others are to be folded in when the bundle is served. more: for the manifest.
+    Raises UsageError where `out` is a folder.
     """
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name a file for the bundle, such as model.nmtr")
@@ -56,7 +58,7 @@ def write_bundle(
         parts = _parts(run, weights, catalogue)
         if trained:
             parts |= _held(run.data.records(), trained)
-        about = _about(run, now or datetime.now(UTC))
+        about = _about(run, now or datetime.now(UTC)) | dict(more or {})
         with replace_file(out) as temporary:
             write_archive(temporary, parts, about)
     return str(about["fingerprint"])

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from nmtr.data.features import features_of
+from nmtr.data.features import Features, features_of
 from nmtr.data.interactions import Interactions
 from nmtr.data.records import Histories, Records
 from nmtr.data.split import Evaluation, Split, split
 from nmtr.data.vocabulary import mix
 from nmtr.evaluation.metrics import per_user
 from nmtr.evaluation.ranking import ranks
-from nmtr.models import make
+from nmtr.models import describes, make
 from nmtr.models.base import Model, Shape
 from nmtr.training.settings import Settings
 from nmtr.training.trainer import Measure
@@ -52,7 +52,8 @@ def new_model(data: Interactions | Shape, settings: Settings) -> Model:
     """An untrained model of this shape, the same whenever it is made."""
     torch.manual_seed(settings.training.seed)
     if not isinstance(data, Shape):
-        data = Shape(data.n_users, data.n_items, data.behaviors, features_of(data))
+        features = features_of(data) if describes(settings.model) else Features()
+        data = Shape(data.n_users, data.n_items, data.behaviors, features)
     return make(settings.model, settings.options, data)
 
 

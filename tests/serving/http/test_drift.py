@@ -6,11 +6,14 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from tests.serving.http.conftest import Serve
 
 from nmtr.serving.bundle import open_bundle
 from nmtr.serving.http.drift import stability
+from nmtr.serving.refresh.purging import write_without
 
 
 def test_the_stability_index_by_hand() -> None:
@@ -62,3 +65,13 @@ def test_metrics_show_who_asks_what_comes_and_how_old_the_bundle_is(
     assert math.isnan(figure(client, "nmtr_behavior_psi")), (
         "a bundle is compared with what came since"
     )
+
+
+def test_metrics_show_by_when_a_bundle_must_go(serve: Serve, bundled: Path, tmp_path: Path) -> None:
+    name = 'nmtr_model_retire_by_timestamp_seconds{arm="control"}'
+    assert math.isnan(figure(serve(), name))
+    bundle = open_bundle(bundled)
+    keep = np.arange(bundle.data.n_users) > 0
+    write_without(bundle, keep, tmp_path / "less.nmtr", deadline=1_900_000_000_000)
+    marked = serve(bundle=str(tmp_path / "less.nmtr"))
+    assert figure(marked, name) == 1.9e9

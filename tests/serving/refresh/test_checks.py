@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,13 +42,18 @@ def usual(*, but_the_last: bool = False) -> list[pl.DataFrame]:
 
 def looked_at(
     frames: Sequence[pl.DataFrame], *, ahead: int = 0, checked_to: int | None = None,
-    late: float = 0.1, options: Options = OPTIONS,
+    older: int = 0, late: float = 0.1, options: Options = OPTIONS,
 ) -> list[str]:  # fmt: skip
-    """The checks that a log does not pass, `late` days after its last event."""
+    """The checks that a log does not pass, `late` days after its last event.
+
+    older: of the events up to `checked_to`, how many were not there when those were looked at.
+    """
     raw = pl.concat(frames).sort("timestamp", maintain_order=True)
     gathered = Gathered(raw.unique(maintain_order=True), _repeated(raw), ahead, None)
     now = int(gathered.frame["timestamp"].max() + late * DAY)  # type: ignore[operator]
-    findings, _ = check(gathered, options, checked_to=checked_to, now=now)
+    seen = 0 if checked_to is None else int((gathered.frame["timestamp"] <= checked_to).sum())
+    before = None if checked_to is None else (checked_to, seen - older)
+    findings, _ = check(gathered, options, before=before, now=now)
     assert all(str(each).startswith(each.check) for each in findings)
     return [each.check for each in findings]
 
@@ -95,6 +101,14 @@ def test_what_is_sent_twice_what_is_ahead_and_what_is_old_is_found() -> None:
     assert looked_at(usual(), late=2.1) == ["stale"]
 
 
+def test_events_of_days_that_were_looked_at_before_are_counted() -> None:
+    yesterday = (WHOLE - 1) * DAY - 1
+    assert looked_at(usual(), checked_to=yesterday, older=200) == ["late"]
+    assert looked_at(usual(), checked_to=yesterday, older=99) == [], "some phones were offline"
+    assert looked_at(usual(), checked_to=yesterday - DAY * 9, older=200) == [], "beside ten days'"
+    assert looked_at(usual(), checked_to=yesterday, older=-50) == [], "some were erased"
+
+
 def test_every_day_since_the_last_look_is_looked_at_not_the_newest_alone() -> None:
     poisoned = [day(at, buys=0 if at == WHOLE - 3 else 40) for at in range(WHOLE)]
     assert looked_at(poisoned) == [], "the last day alone is in order"
@@ -109,11 +123,23 @@ def test_a_week_has_a_rhythm_that_is_no_shift() -> None:
         assert looked_at(frames[:end]) == []
 
 
+def test_a_shop_that_is_closed_at_weekends_is_believed_and_a_monday_like_that_is_not() -> None:
+    shut: dict[str, Any] = {"views": 3, "buys": 0}
+
+    def until(last: int, *, lost: int = -1) -> list[pl.DataFrame]:
+        return [day(at, **(shut if at % 7 > 4 or at == lost else {})) for at in range(last + 1)]
+
+    for last in range(16, 22):
+        assert looked_at(until(last)) == [], f"day {last}"
+    assert looked_at(until(21, lost=21)) == ["volume", "missing"]
+    assert looked_at(until(12)) == ["missing"], "one weekend says nothing yet"
+
+
 def test_a_short_log_is_compared_with_nothing_and_says_so() -> None:
     frames = [day(0), day(1), day(2, buys=0)]
     assert looked_at(frames) == []
     raw = pl.concat(frames)
-    _, notes = check(Gathered(raw, None, 0, None), OPTIONS, checked_to=None, now=3 * DAY)
+    _, notes = check(Gathered(raw, None, 0, None), OPTIONS, before=None, now=3 * DAY)
     assert len(notes) == 1
 
 

@@ -60,6 +60,16 @@ def test_a_bundle_that_was_put_there_is_taken_over(home: Home, tmp_path: Path) -
     assert moved.current.read_text() == "made by hand", "the links are relative"
 
 
+def test_a_bundle_that_was_linked_there_is_copied(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.nmtr").write_text("made by hand")
+    home.path.mkdir()
+    home.current.symlink_to(tmp_path / "elsewhere.nmtr")
+    home.adopt()
+    (tmp_path / "elsewhere.nmtr").unlink()
+    assert home.current.read_text() == "made by hand"
+    assert (home.bundles / str(home.served())).exists()
+
+
 def test_nothing_to_pin_and_a_damaged_history_are_said(home: Home) -> None:
     with pytest.raises(UsageError, match="begin with"):
         home.expect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,11 +17,13 @@ from tests.serving.refresh.conftest import DAY, Frames, Nightly
 from nmtr.cli import run
 from nmtr.errors import DataError, NmtrError, UsageError
 from nmtr.serving.bundle import open_bundle
-from nmtr.serving.refresh import candidate, judging, night
+from nmtr.serving.bundling import write_bundle
+from nmtr.serving.refresh import candidate, judging, looking, night
 from nmtr.serving.refresh.home import Home
 from nmtr.serving.refresh.refresh import RefusedError
 from nmtr.serving.requests import Request
 from nmtr.serving.service import Service
+from nmtr.training.run import Run
 
 GMF = {"model": "nmtr-gmf", "set": ("embedding=8", "epochs=2", "calibrate=false")}
 
@@ -145,13 +146,14 @@ def test_a_refresh_cut_off_at_any_step_ends_as_if_it_had_not_been(
 ) -> None:
     nightly(days(0, 40), 40)
     first = home.served()
-    where: Any = {"execute": candidate, "write_bundle": candidate, "replace": os}.get(step, night)
+    places = {"prepare": looking, "execute": candidate, "write_bundle": candidate, "replace": os}
+    where: Any = places.get(step, night)
     if step in ("note", "clear"):
         where = Home
     real = getattr(where, step)
 
     def dies(*given: Any, **named: Any) -> Any:
-        moves = step == "replace" and Path(given[0]).name != candidate.FILE
+        moves = step == "replace" and Path(given[0]).name != judging.FILE
         begins = step == "clear" and not (home.night / "verdict.json").exists()
         if moves or begins:
             return real(*given, **named)
@@ -217,6 +219,53 @@ def test_kill_9_in_training_costs_nothing_but_time(
     assert outcomes(home) == outcomes(other) == ["promoted", "pinned"]
 
 
+def test_what_came_while_a_refresh_was_cut_off_is_not_passed_over(
+    home: Home, days: Frames, nightly: Nightly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    nightly(days(0, 40), 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(candidate, "execute", dies)
+        with pytest.raises(KeyboardInterrupt):
+            nightly(days(40, 43), 43)
+    nightly(days(43, 46), 46)  # the night after, with that day's file alone
+    first, last = (home.past()[n]["events"] for n in (2, 3))
+    assert outcomes(home) == ["promoted", "pinned", "promoted", "promoted"]
+    assert (first, last) == (days(0, 43).height, days(0, 46).height)
+
+
+def test_events_of_before_that_come_late_are_kept(
+    home: Home, days: Frames, nightly: Nightly
+) -> None:
+    late = days(10, 11).head(50)
+    rest = days(0, 40).join(late, on=days(0, 1).columns, how="anti", maintain_order="left")
+    nightly(rest, 40)
+    assert nightly(late, 40).outcome == "nothing new"
+    nightly(days(40, 43), 43)
+    assert home.past()[-1]["events"] == days(0, 43).unique().height
+    with pytest.raises(RefusedError, match="late: "):
+        nightly(days(0, 30).with_columns(pl.col("timestamp") + 1), 43)
+    accepted = {"accept": frozenset(["late"])}
+    assert nightly(days(0, 30).with_columns(pl.col("timestamp") + 1), 43, accepted).outcome in (
+        "promoted",
+        "kept",
+    )
+
+
+def test_a_bundle_that_was_put_there_is_not_followed_by_one_of_a_day(
+    home: Home, days: Frames, nightly: Nightly, finished: Run
+) -> None:
+    home.path.mkdir()
+    write_bundle(finished, home.current)
+    with pytest.raises(DataError, match="the whole of it"):
+        nightly(days(59, 60), 60)
+    assert home.pinned() == home.served()
+    assert not home.log.exists(), "nothing was taken in"
+    assert nightly(days(0, 60), 60).outcome in ("promoted", "kept")
+
+
 def test_other_options_begin_a_cut_off_night_anew(
     home: Home, days: Frames, nightly: Nightly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,52 +320,3 @@ def test_a_window_never_begins_before_the_end_of_what_is_judged(
     trained = open_bundle(home.current).manifest["trained_before"]
     nightly(days(40, 41), 41, window=8.0)
     assert home.past()[-1]["cut"] == trained
-
-
-def test_the_commands(
-    home: Home, days: Frames, tmp_path: Path, midnight: int, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(os, "nice", lambda _: 0)
-    place = str(home.path)
-    assert run(["refresh", place, "--status"]) == 2
-    assert "begin with" in capsys.readouterr().err
-    assert run(["refresh", place, "--events", "x.csv"]) == 2
-    assert "--behaviors" in capsys.readouterr().err
-
-    days(0, 40).write_parquet(tmp_path / "log.parquet")
-    first = [
-        "--behaviors", "view,cart,buy", "--model", "popularity", "--window", "5", "--margin", "1",
-        "--least-users", "5", "--events", str(tmp_path / "log.parquet"),
-        "--now", written(midnight, 40),
-    ]  # fmt: skip
-    assert run(["refresh", place, *first, "--dry-run"]) == 0
-    assert "events pass the checks" in capsys.readouterr().out
-    assert run(["refresh", place, *first, "--dry-run", "--json"]) == 0
-    looked = json.loads(capsys.readouterr().out)
-    assert looked["events"] == days(0, 40).height
-    assert looked["trained_before"] < written(midnight, 40)
-    assert not home.path.exists()
-    assert run(["refresh", place, *first]) == 0
-    assert "promoted: it is the first" in capsys.readouterr().out
-    days(40, 45).write_parquet(tmp_path / "more.parquet")
-    later = ["--events", str(tmp_path / "more.parquet"), "--now", written(midnight, 45)]
-    assert run(["refresh", place, *later, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["outcome"] == "promoted"
-    assert run(["refresh", place, "--roll-back"]) == 0
-    assert run(["refresh", place, "--roll-back"]) == 1
-    capsys.readouterr()
-    assert run(["refresh", place, "--pin", "--json"]) == 0
-    pinned = json.loads(capsys.readouterr().out)
-    assert pinned["served"] == pinned["anchor"] == home.served()
-    assert run(["refresh", place, "--status"]) == 0
-    assert "rolled back" in capsys.readouterr().out
-    assert run(["refresh", place, "--purge"]) == 2
-    assert run(["refresh", place, "--pin", "--status"]) == 2
-    assert run(["refresh", place, "--now", "tomorrow"]) == 2
-    assert run(["refresh", place, "--data", str(tmp_path)]) == 2
-    assert "holds no store" in capsys.readouterr().err
-    days(45, 46).filter(pl.col("behavior") != "buy").write_parquet(tmp_path / "more.parquet")
-    assert run(["refresh", place, *later[:3], written(midnight, 46)]) == 1
-    assert "missing: " in capsys.readouterr().err

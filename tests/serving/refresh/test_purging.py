@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from nmtr.serving.recommender import Recommender
 from nmtr.serving.refresh.candidate import Maker
 from nmtr.serving.refresh.gathering import VISITOR
 from nmtr.serving.refresh.home import Home
-from nmtr.serving.refresh.purging import OVERDUE, write_without
+from nmtr.serving.refresh.purging import write_without
+from nmtr.serving.refresh.retiring import OVERDUE
 from nmtr.serving.store import Event, Store
 from nmtr.training.run import Run, Settings, execute
 
@@ -56,11 +57,12 @@ def known(home: Home) -> set[str]:
     return {text for each in frames for text in each.cast(pl.String).to_list()}
 
 
-@pytest.mark.parametrize("name", ["nmtr-gmf", "lightgcn", "itemknn"])
+@pytest.mark.parametrize("name", ["nmtr-gmf", "nmtr-features", "lightgcn", "itemknn"])
 def test_a_bundle_less_some_users_answers_the_others_as_before(
     name: str, timed: Interactions, small: Callable[..., Settings], tmp_path: Path
 ) -> None:
-    run = execute(timed, small(name, epochs=1, calibrate=False))
+    kinds = pl.DataFrame({"kind": [f"k{each % 7}" for each in range(timed.n_users)]})
+    run = execute(replace(timed, user_attributes=kinds), small(name, epochs=1, calibrate=False))
     write_bundle(run, tmp_path / "b.nmtr", trained=run.split().train)
     before = open_bundle(tmp_path / "b.nmtr")
     keep = np.ones(timed.n_users, np.bool_)
@@ -156,27 +158,6 @@ def test_a_night_cut_off_before_an_erasure_is_given_up(
     store.erase(someone)
     nightly(None, 40, {"store": store})
     assert someone not in known(home)
-
-
-def test_what_was_trained_with_the_erased_goes_at_the_deadline(
-    home: Home, days: Frames, nightly: Nightly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    someone = days(0, 40)["user_id"][0]
-    with Store(tmp_path / "data" / "store.db", retired=1) as store:
-        nightly(days(0, 40), 40, {"store": store})
-        nightly(days(40, 43), 43, {"store": store})
-        first, second = sorted(home.bundles.iterdir())
-        store.erase(someone)
-        kept = nightly(days(43, 46), 46, {"store": store}, least_users=10_000)
-        assert (kept.outcome, kept.bundle) == ("kept", second.name)
-        assert first.exists()
-        late = time.time() + 2 * 86400
-        monkeypatch.setattr(time, "time", lambda: late)
-        found = nightly(days(46, 49), 49, {"store": store}, least_users=10_000)
-        assert found.outcome == "promoted"
-        assert "deadline" in found.why
-        assert {each.name for each in home.bundles.iterdir()} == {found.bundle}
-        assert home.pinned() == found.bundle
 
 
 def test_the_weights_of_an_erased_user_are_cut_out_by_their_place(

@@ -30,6 +30,10 @@ class Drift:
             "nmtr_model_trained_before_timestamp_seconds",
             "The bundle learned from nothing later.", "arm",
         )  # fmt: skip
+        self.retire = gauge(
+            "nmtr_model_retire_by_timestamp_seconds",
+            "The bundle was trained with an erased person, and must go by then.", "arm",
+        )  # fmt: skip
         self.usual = gauge(
             "nmtr_trained_events_per_day", "Events a day in the log it learned from.", "behavior"
         )
@@ -54,7 +58,7 @@ class Drift:
 
     def loaded(self, arms: Arms) -> None:
         """Take the bundles' own figures; shares are counted anew."""
-        for each in (self.created, self.trained, self.usual):
+        for each in (self.created, self.trained, self.retire, self.usual):
             each.clear()
         for arm in arms.arms:
             manifest = arm.bundle.manifest
@@ -63,6 +67,9 @@ class Drift:
             before = _trained_before(manifest)
             if before is not None:
                 self.trained.labels(arm.name).set(before / 1000)
+            by = manifest.get("erased_deadline")
+            if by is not None:
+                self.retire.labels(arm.name).set(by / 1000)
         self._rates = arms.arms[0].bundle.manifest.get("events_per_day") or {}
         for name, rate in self._rates.items():
             self.usual.labels(name).set(rate)

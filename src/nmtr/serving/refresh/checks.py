@@ -14,11 +14,12 @@ from nmtr.serving.refresh.options import Options
 
 DAY, MINUTE = 86_400_000, 60_000  # milliseconds
 REFERENCE = 14  # days that the new ones are compared with
-LEAST = 4  # of them, below which there is no comparison
+WEEK = 7  # days, the least to compare with: a Saturday is no Friday
 LONGEST = 60  # new days that are looked at
+MANY = 100  # events older than the last refresh, below which they are no wonder
 FEW = 10  # events expected, below which none is no wonder
 NOISE = 4.0  # standard deviations of a count that are chance
-CHECKS = ("stale", "ahead", "missing", "volume", "bots", "duplicates", "churn")
+CHECKS = ("stale", "ahead", "late", "missing", "volume", "bots", "duplicates", "churn")
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,20 @@ def days_of(frame: pl.DataFrame, checked_to: int | None) -> Days:
 
 
 def check(
-    gathered: Gathered, options: Options, *, checked_to: int | None, now: int
+    gathered: Gathered, options: Options, *, before: tuple[int, int] | None, now: int
 ) -> tuple[list[Finding], list[str]]:
-    """What stands against the new events, and notes on what could not be looked at."""
-    days = days_of(gathered.frame, checked_to)
+    """What stands against the new events, and notes on what could not be looked at.
+
+    before: the last event of the log that passed, and how many events it had.
+    """
+    days = days_of(gathered.frame, before[0] if before else None)
     found = [*_clock(gathered, days, options, now), *_bots(days, options)]
+    found += _late(gathered.frame, before, options)
     found += _duplicates(gathered, days, options)
-    if len(days.reference) < LEAST:
+    if len(days.reference) < WEEK:
         note = (
             f"the log has {len(days.reference)} days before the new ones: missing, volume and "
-            f"churn need {LEAST}"
+            f"churn need {WEEK}"
         )
         return found, [note]
     return [*found, *_volumes(days, options), *_churn(days, options)], []
@@ -89,7 +94,7 @@ def _clock(gathered: Gathered, days: Days, options: Options, now: int) -> list[F
         found.append(
             Finding(
                 "stale", f"the last event is {behind:.1f} days old, {written(days.end)}",
-                "see whether events still arrive",
+                "see whether events still arrive, or say --now for a log of the past",
             )
         )  # fmt: skip
     new = days.events.filter(pl.col("day") < days.new).height
@@ -102,6 +107,23 @@ def _clock(gathered: Gathered, days: Days, options: Options, now: int) -> list[F
             )
         )  # fmt: skip
     return found
+
+
+def _late(frame: pl.DataFrame, before: tuple[int, int] | None, options: Options) -> list[Finding]:
+    """Events of days that were looked at before, and so are looked at by nothing else."""
+    if before is None:
+        return []
+    old = int((frame["timestamp"] <= before[0]).sum())
+    late, new = old - before[1], frame.height - old
+    if late < MANY or late / (late + new) <= options.late:
+        return []
+    return [
+        Finding(
+            "late", f"{late:,} events came that are older than {written(before[0])}, the last that "
+            f"was looked at, and {new:,} that are not",
+            "see to the clocks, or whether an old log was added",
+        )
+    ]  # fmt: skip
 
 
 def _bots(days: Days, options: Options) -> list[Finding]:
@@ -147,7 +169,11 @@ def _duplicates(gathered: Gathered, days: Days, options: Options) -> list[Findin
 
 
 def _volumes(days: Days, options: Options) -> list[Finding]:
-    """Each behaviour of each new day beside the usual: the tenth and the ninetieth percentile."""
+    """Each behaviour of each new day beside the usual: the tenth and the ninetieth percentile.
+
+    What is unusual may still be this weekday's way, of a shop that is closed on Sundays, say; and
+    what is usual on Sundays is too little on a Monday, by the square of the limit.
+    """
     found = []
     for name in options.behaviors:
         counts = days.count(days.events.filter(pl.col("behavior") == name))
@@ -156,7 +182,11 @@ def _volumes(days: Days, options: Options) -> list[Finding]:
         for at in range(days.new):
             count, day = int(counts[at]), written(days.end - at * DAY)
             about = f"in the day to {day} there are {count:,} '{name}' events"
-            if not count and np.median(usual) >= FEW:
+            weekday = counts[
+                [each for each in (at + WEEK, at + 2 * WEEK) if each in days.reference]
+            ]
+            known = len(weekday) == 2
+            if not count and np.median(usual) >= FEW and not (known and weekday.max() < FEW):
                 found.append(
                     Finding(
                         "missing", f"{about}, usually {np.median(usual):,.0f}",
@@ -164,9 +194,12 @@ def _volumes(days: Days, options: Options) -> list[Finding]:
                     )
                 )  # fmt: skip
                 break
-            least = min(low / options.shift, low - NOISE * low**0.5)
-            most = max(high * options.shift, high + NOISE * high**0.5)
-            if not least <= count <= most:
+            fits = _within(count, low, high, options.shift)
+            if known:
+                own = weekday.min(), weekday.max()
+                fits = fits or _within(count, *own, options.shift)
+                fits = fits and _within(count, *own, options.shift**2)
+            if not fits:
                 found.append(
                     Finding(
                         "volume", f"{about}, usually {low:,.0f} to {high:,.0f}",
@@ -175,6 +208,13 @@ def _volumes(days: Days, options: Options) -> list[Finding]:
                 )  # fmt: skip
                 break
     return found
+
+
+def _within(count: int, low: float, high: float, shift: float) -> bool:
+    """Whether a count is no more than chance, or so many times, beyond what is usual."""
+    least = min(low / shift, low - NOISE * low**0.5)
+    most = max(high * shift, high + NOISE * high**0.5)
+    return bool(least <= count <= most)
 
 
 def _churn(days: Days, options: Options) -> list[Finding]:

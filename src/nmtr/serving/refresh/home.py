@@ -66,8 +66,9 @@ class Home:
             yield
 
     def adopt(self) -> None:
-        """Give a bundle that was put at current.nmtr a place among the others."""
-        if self.current.exists() and not self.current.is_symlink():
+        """Give a bundle that was put at current.nmtr, or linked there, a place among the others."""
+        ours = self.current.resolve().parent == self.bundles.resolve()
+        if self.current.exists() and not ours:
             name = f"{_stamp()}-adopted.nmtr"
             self.bundles.mkdir(exist_ok=True)
             with self.switching():
@@ -133,10 +134,15 @@ class Home:
         lines = [*self.past(), {"at": _stamp(), **line}]
         write_text(self.history, "".join(json.dumps(each) + "\n" for each in lines))
 
+    def checked(self) -> tuple[int, int] | None:
+        """The last event of a log that passed the checks, and how many events it had."""
+        found = [each for each in self.past() if each.get("checked_to")]
+        return (int(found[-1]["checked_to"]), int(found[-1]["events"])) if found else None
+
     def checked_to(self) -> int | None:
         """The last event of a log that passed the checks; None before the first."""
-        found = [each["checked_to"] for each in self.past() if each.get("checked_to")]
-        return int(found[-1]) if found else None
+        found = self.checked()
+        return found[0] if found else None
 
     def prune(self, keep: int) -> None:
         """Delete all but the newest bundles, what is served, and the anchor."""

@@ -20,6 +20,7 @@ from nmtr.serving.rules import Rules
 from nmtr.serving.service import Ask, Service
 
 BLOCK = 512  # users ranked at once
+FILE = "candidate.nmtr"  # what is judged, in a home's night/
 Values = npt.NDArray[np.float64]
 
 
@@ -28,7 +29,7 @@ class Verdict:
     """Whether the candidate is to be promoted, in words, and the figures behind it.
 
     means: of the metric, by bundle; against: the candidate less each other, as in
-    evaluation.significance.Difference.
+    evaluation.significance.Difference. file: what is to be promoted.
     """
 
     promote: bool
@@ -37,6 +38,7 @@ class Verdict:
     metric: str
     means: dict[str, float]
     against: dict[str, dict[str, Any]]
+    file: str = FILE
 
 
 def values_of(bundle: Bundle, data: Interactions, evaluation: Evaluation, metric: str) -> Values:

@@ -9,34 +9,27 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from nmtr.data.interactions import Interactions, load
-from nmtr.data.prepare import prepare
-from nmtr.data.split import split
-from nmtr.errors import DataError, NmtrError
-from nmtr.files import replace_file, write_text
-from nmtr.serving.bundle import open_bundle
-from nmtr.serving.refresh.candidate import FILE, Maker
-from nmtr.serving.refresh.checks import DAY, check, days_of, suspects, written
-from nmtr.serving.refresh.gathering import Gathered, gather, keep
+from nmtr.data.split import Evaluation, split
+from nmtr.files import write_text
+from nmtr.serving.bundle import Bundle, open_bundle
+from nmtr.serving.refresh.candidate import Maker
+from nmtr.serving.refresh.checks import written
 from nmtr.serving.refresh.home import KEPT, PROMOTED, Home
-from nmtr.serving.refresh.judging import Verdict, judge, values_of
+from nmtr.serving.refresh.judging import Values, Verdict, judge, values_of
+from nmtr.serving.refresh.looking import Look, Say
 from nmtr.serving.refresh.options import Options
+from nmtr.serving.refresh.retiring import retirement, settled
 from nmtr.serving.refresh.wish import NOTHING, Outcome, RefusedError, Wish
 from nmtr.training.step import Report
 
 if TYPE_CHECKING:
     from nmtr.serving.store import Store
-
-Say = Callable[[str], None]
 
 
 class Night:
@@ -48,82 +41,65 @@ class Night:
         self.home, self.options, self.store = home, options, store
         self.say, self.report = say, report
         self.path = home.night
-        self._bots: pl.DataFrame | None = None  # user_id, where there are new ones
 
     def run(self, wish: Wish) -> Outcome:
-        """Do what is left to be done. Raises RefusedError, or what the steps raise."""
-        about = self._resumed(wish) or self._begin(wish)
-        if about is None:
-            return Outcome(NOTHING, "no event is later than those of the last refresh",
-                           self.home.served())  # fmt: skip
-        data = load(self.path / "data")
-        verdict = self._judged(data, about)
-        return self._end(about, verdict)
+        """Finish the refresh that was cut off, if any, and do one of what came since.
 
-    # the events
+        Raises RefusedError, or what the steps raise.
+        """
+        last = None
+        if about := self._resumed(wish):
+            last = self._finish(about)
+        if about := self._begin(wish):
+            return self._finish(about)
+        return last or Outcome(
+            NOTHING, "no event is later than those of the last refresh", self.home.served()
+        )
 
-    def look(self, wish: Wish) -> tuple[Gathered, int] | None:
-        """The events, checked, and the moment that the window begins; None where none is new."""
-        now = int(time.time() * 1000) if wish.now is None else wish.now
-        found = gather(self.home, self.options, self.store, wish.files, now=now)
-        known = self.home.checked_to()
-        found = self._without_bots(found, wish, known)
-        end = days_of(found.frame, known).end
-        stale = now - end > self.options.stale * DAY
-        if known is not None and end <= known and not stale:
-            return None
-        findings, notes = check(found, self.options, checked_to=known, now=now)
-        for note in notes:
-            self.say(f"note: {note}")
-        for each in findings:
-            if each.check in wish.accept:
-                self.say(f"accepted, {each}")
-        left = [each for each in findings if each.check not in wish.accept]
-        if left:
-            names = ",".join(dict.fromkeys(each.check for each in left))
+    def _finish(self, about: dict[str, Any]) -> Outcome:
+        verdict = self._judged(load(self.path / "data"), about)
+        outcome = self._end(about, verdict)
+        if about["refused"]:
             raise RefusedError(
-                "these events are not learned from, and what is served stays:\n"
-                + "\n".join(f"  {each}" for each in left)
-                + f"\nIf it is right as it is: --accept {names}"
+                f"{about['refused']}\nThe events before were trained on, since what was served had "
+                f"to go for an erasure; {outcome.outcome}: {outcome.why}"
             )
-        if known is not None and end <= known:
-            return None
-        return found, self._cut(end)
+        return outcome
 
     def _begin(self, wish: Wish) -> dict[str, Any] | None:
         self.home.clear()
-        looked = self.look(wish)
-        if looked is None:
+        owed, refused = retirement(self.home, self.options), None
+        look = Look(self.home, self.options, self.store, say=self.say)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        try:
+            looked = look.look(wish)
+        except RefusedError as error:
+            if not owed.must:
+                raise
+            looked, refused = None, str(error)
+        data = look.prepared(*looked) if looked else None
+        if not refused and (new := look.take(name)) and not looked:
+            self.say(f"{new:,} events of before are kept, and count when a later one comes")
+        if looked is None and owed.must:
+            looked = look.back(wish)
+            data = look.prepared(*looked)
+        if looked is None or data is None:
             return None
-        found, cut = looked
-        started = datetime.now(UTC)
-        name = f"{started:%Y%m%dT%H%M%S%f}"
-        if found.fresh is not None and found.fresh.height:
-            keep(self.home, found.fresh, name=name)
-        if self._bots is not None:
-            with replace_file(self.home.bots) as temporary:
-                self._bots.write_parquet(temporary)
-        frame = found.frame
-        target = frame.filter((pl.col("behavior") == self.options.behaviors[-1]) & ~pl.col("undo"))
-        if not (target["timestamp"] < cut).any() or not (target["timestamp"] >= cut).any():
-            raise DataError(
-                f"the window from {written(cut)} on holds {(target['timestamp'] >= cut).sum():,} "
-                f"'{self.options.behaviors[-1]}' events, and there are "
-                f"{(target['timestamp'] < cut).sum():,} before it; both are needed: set --window"
-            )
-        data = prepare(
-            found.log(), behaviors=self.options.behaviors, holdout=f"time:{cut}",
-            repurchase=self.options.repurchase,
-        )  # fmt: skip
+        if owed.cold and not wish.cold:
+            self.say(f"what is served has to go by {owed.by}, for an erasure")
         data.save(self.path / "data")
+        found, cut = looked
         about = {
             "night": name,
             "options": json.loads(json.dumps(asdict(self.options))),
-            "cold": wish.cold,
+            "asked_cold": wish.cold,
+            "cold": wish.cold or owed.cold,
+            "must": owed.by if owed.must else "",
+            "refused": refused,
             "incumbent": self.home.served(),
             "cut": cut,
-            "checked_to": int(frame["timestamp"].max()),  # type: ignore[arg-type]  # never empty
-            "events": frame.height,
+            "checked_to": int(found.frame["timestamp"].max()),  # type: ignore[arg-type]  # not empty
+            "events": found.frame.height,
             "accepted": sorted(wish.accept),
         }
         write_text(self.path / "night.json", json.dumps(about))
@@ -136,38 +112,11 @@ class Night:
             return None
         about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         same = about["options"] == json.loads(json.dumps(asdict(self.options)))
-        if not same or about["cold"] != wish.cold:
+        if not same or about["asked_cold"] != wish.cold:
             self.say("the refresh that was under way had other options: beginning anew")
             return None
         self.say(f"going on with the refresh of {about['night']}")
         return about
-
-    def _without_bots(self, found: Gathered, wish: Wish, known: int | None) -> Gathered:
-        """The events less those of users who were left out before, or are to be from now on."""
-        bots = self.home.bots
-        gone = pl.read_parquet(bots) if bots.exists() else None
-        frame = found.frame if gone is None else _less(found.frame, gone)
-        if wish.drop_bots:
-            new = suspects(days_of(frame, known), self.options).select("user_id")
-            self.say(f"{new.height:,} users are left out as bots")
-            frame = _less(frame, new)
-            if new.height:
-                self._bots = new if gone is None else pl.concat([_typed(gone, new), new])
-        return replace(found, frame=frame)
-
-    def _cut(self, end: int) -> int:
-        """When the window begins: after all that the bundles to be judged learned from."""
-        cut = end + 1 - int(self.options.window * DAY)
-        for name in {self.home.served(), self.home.pinned()} - {None}:
-            manifest = open_bundle(self.home.bundles / str(name)).manifest
-            before, last = manifest.get("trained_before"), manifest["last_event"]
-            if last is None:
-                raise NmtrError(
-                    f"{name} was made of a log without times, so no window is later than what it "
-                    "learned; begin another home"
-                )
-            cut = max(cut, last + 1 if before is None else before)
-        return cut
 
     # the judgement
 
@@ -176,9 +125,10 @@ class Night:
         if file.exists():
             return Verdict(**json.loads(file.read_text(encoding="utf-8")))
         start = self.home.bundles / about["incumbent"] if about["incumbent"] else None
-        candidate = Maker(
+        maker = Maker(
             self.path, self.options, None if about["cold"] else start, self.say, self.report
-        ).make()
+        )
+        candidate = maker.make()
         names = {"incumbent": about["incumbent"], "anchor": self.home.pinned()}
         others = {
             kind: open_bundle(self.home.bundles / name) for kind, name in names.items() if name
@@ -188,21 +138,29 @@ class Night:
         else:
             evaluation = split(data, "time", fold="test").evaluation
             self.say(f"judging by {len(evaluation.users):,} users since {written(about['cut'])}")
-            found = {}
-            known = {}
-            for kind, bundle in {**others, "candidate": candidate}.items():
-                if bundle.fingerprint not in known:
-                    known[bundle.fingerprint] = values_of(
-                        bundle, data, evaluation, self.options.metric
-                    )
-                found[kind] = known[bundle.fingerprint]
-            verdict = judge(found.pop("candidate"), found, self.options)
+            found = self._values({**others, "candidate": candidate}, data, evaluation)
+            ours = found.pop("candidate")
+            verdict = judge(ours, found, self.options)
+            if about["must"] and not verdict.promote:
+                plain = maker.plain()
+                popular = self._values({"popular": plain.make()}, data, evaluation)["popular"]
+                verdict = settled(verdict, ours, popular, by=about["must"], file=plain.file)
         write_text(file, json.dumps(asdict(verdict)))
         return verdict
 
+    def _values(
+        self, bundles: dict[str, Bundle], data: Interactions, evaluation: Evaluation
+    ) -> dict[str, Values]:
+        """The metric of each user, by bundle; equal bundles are asked once."""
+        known: dict[str, Values] = {}
+        for each in bundles.values():
+            if each.fingerprint not in known:
+                known[each.fingerprint] = values_of(each, data, evaluation, self.options.metric)
+        return {kind: known[each.fingerprint] for kind, each in bundles.items()}
+
     def _end(self, about: dict[str, Any], verdict: Verdict) -> Outcome:
         """Serve the candidate, or leave all as it is; then do away with the night."""
-        home, candidate = self.home, self.path / FILE
+        home, candidate = self.home, self.path / verdict.file
         facts = {each: about[each] for each in ("night", "cut", "checked_to", "events", "accepted")}
         facts |= {"users": verdict.users, "means": verdict.means, "metric": verdict.metric}
         promote, why = verdict.promote, verdict.why
@@ -213,8 +171,6 @@ class Night:
                 promote, why = line["outcome"] == PROMOTED, line["why"]
             elif home.served() not in (about["incumbent"], name):
                 promote, why = False, "what is served was changed meanwhile, so it was not judged"
-            elif not promote and self._must():
-                promote, why = True, f"the deadline of an erasure has passed ({why})"
             if promote and not line:
                 self._forget(candidate)
                 home.bundles.mkdir(exist_ok=True)
@@ -235,19 +191,3 @@ class Night:
             from nmtr.serving.refresh.purging import purge_bundle
 
             purge_bundle(candidate, self.store)
-
-    def _must(self) -> bool:
-        """Whether what is served may be served no longer."""
-        if self.store is None or not (served := self.home.served()):
-            return False
-        from nmtr.serving.refresh.purging import overdue
-
-        return overdue(open_bundle(self.home.bundles / served))
-
-
-def _less(frame: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(_typed(users, frame), on="user_id", how="anti", maintain_order="left")
-
-
-def _typed(users: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
-    return users.select(pl.col("user_id").cast(like.schema["user_id"], strict=False))

@@ -24,15 +24,19 @@ class Options:
 
     behaviors: in order, the target last. user, item, behavior, time: column names of files. map,
     undo, unknown: as in `nmtr prepare`. data: the folder of the service's store; store: a
-    PostgreSQL URL instead. items: a catalogue. model, set: as in `nmtr train`. window: days at the
-    end of the log by which bundles are judged, and which train nothing. margin: the loss, as a
-    share of the metric, that must be ruled out. least_users: fewer judge nothing. warm_epochs: of a
-    training that starts from the last one. keep: bundles. threads, nice: what training may take.
+    PostgreSQL URL instead. items: a catalogue, and attributes; users: attributes of users. model,
+    set: as in `nmtr train`. window: days at the end of the log by which bundles are judged, and
+    which train nothing. margin: the loss, as a share of the metric, that must be ruled out.
+    least_users: fewer judge nothing. warm_epochs: of a training that starts from the last one.
+    keep: bundles. threads, nice: what training may take. retire: days before an erasure's deadline
+    from which on a refresh trains from nothing; forced: from which on what is served goes, whatever
+    the verdict.
 
     The checks: bot_day, bot_minute: events of one user, above which it is suspected to be none.
     shift: a behaviour's events of a day are refused beyond so many times, or below one part in so
-    many of, the usual. stale: days since the last event. churn, duplicates, ahead: shares of a
-    day's events that are of ids never met before, that are there twice, that are later than now.
+    many of, the usual. stale: days since the last event. churn, duplicates, ahead, late: shares
+    of a day's events that are of ids never met before, that are there twice, that are later than
+    now, that are older than the last refresh.
     """
 
     behaviors: tuple[str, ...] = ()
@@ -48,6 +52,7 @@ class Options:
     store: str = ""
     key_file: str = ""
     items: str = ""
+    users: str = ""
     model: str = "nmtr-gmf"
     set: tuple[str, ...] = ()
     window: float = 1.0
@@ -58,6 +63,8 @@ class Options:
     keep: int = 7
     threads: int = 1
     nice: int = 19
+    retire: float = 7.0
+    forced: float = 2.0
     bot_day: int = 1000
     bot_minute: int = 60
     shift: float = 2.0
@@ -65,6 +72,7 @@ class Options:
     churn: float = 0.5
     duplicates: float = 0.2
     ahead: float = 0.001
+    late: float = 0.2
 
     def __post_init__(self) -> None:
         if len(self.behaviors) < 1:
@@ -79,6 +87,10 @@ class Options:
         if not (self.window > 0 and self.stale > 0):
             raise ValueError(
                 f"expected days above 0 for window and stale, got {self.window} and {self.stale}"
+            )
+        if not 0 <= self.forced <= self.retire:
+            raise ValueError(
+                f"expected 0 <= forced <= retire (days), got {self.forced} and {self.retire}"
             )
         parse(self.metric)
         self.reading()
@@ -96,7 +108,7 @@ class Options:
 BOUNDS: dict[str, tuple[float, float]] = {
     "margin": (0, 1), "least_users": (2, math.inf), "warm_epochs": (1, 10_000), "keep": (2, 10_000),
     "threads": (1, 1024), "nice": (0, 19), "bot_day": (1, math.inf), "bot_minute": (1, math.inf),
-    "shift": (1, math.inf), "churn": (0, 1), "duplicates": (0, 1), "ahead": (0, 1),
+    "shift": (1, math.inf), "churn": (0, 1), "duplicates": (0, 1), "ahead": (0, 1), "late": (0, 1),
 }  # fmt: skip
 
 

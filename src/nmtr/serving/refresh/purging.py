@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -20,19 +19,17 @@ from nmtr.serving.archive import MANIFEST, Part, write_archive
 from nmtr.serving.bundle import Bundle, open_bundle
 from nmtr.serving.refresh.gathering import honoured
 from nmtr.serving.refresh.home import Home
+from nmtr.serving.refresh.retiring import OVERDUE
 from nmtr.serving.store import Store
 from nmtr.training.folder import WEIGHTS
 from nmtr.training.warm import axes
 from nmtr.training.weights import write_tensors
 
-OVERDUE = "erased_deadline"  # in a manifest, ms: by when what was trained with the erased must go
-
 
 def purge(home: Home, store: Store) -> int:
     """Rewrite every file of a home that knows an erased person; how many there were.
 
-    A refresh under way that knows one is given up. Bundles that were trained with them are deleted
-    once the erasure's deadline has passed, but for what is served.
+    A refresh under way that knows one is given up.
     """
     if not store.erasures():
         return 0
@@ -43,7 +40,6 @@ def purge(home: Home, store: Store) -> int:
     if (data / MANIFEST).exists() and not _keeps(load(data).users.ids, store).all():
         home.clear()
         count += 1
-    _retire(home)
     return count
 
 
@@ -55,12 +51,6 @@ def purge_bundle(path: Path, store: Store) -> bool:
         return False
     write_without(bundle, keep, path, deadline=_deadline(bundle, store))
     return True
-
-
-def overdue(bundle: Bundle) -> bool:
-    """Whether a bundle was trained with someone who was erased, longer ago than is allowed."""
-    deadline = bundle.manifest.get(OVERDUE)
-    return deadline is not None and deadline <= time.time() * 1000
 
 
 def write_without(
@@ -138,17 +128,6 @@ def _deadline(bundle: Bundle, store: Store) -> int:
     made = datetime.fromisoformat(bundle.manifest["created"]).timestamp() * 1000
     found = [each.deadline for each in store.erasures() if each.at // 1000 >= made]
     return min(found or [each.deadline for each in store.erasures()]) // 1000
-
-
-def _retire(home: Home) -> None:
-    served = home.served()
-    late = [each for each in sorted(home.bundles.glob("*.nmtr")) if overdue(open_bundle(each))]
-    names = [each.name for each in late]
-    if home.pinned() in names and served not in names:
-        home.pin(served)
-    for each in late:
-        if each.name not in (served, home.pinned()):
-            each.unlink()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

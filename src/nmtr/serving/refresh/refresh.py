@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nmtr.serving.refresh.home import REFUSED, Home
-from nmtr.serving.refresh.night import Night, Say
+from nmtr.serving.refresh.looking import Say
+from nmtr.serving.refresh.night import Night
 from nmtr.serving.refresh.options import Options
+from nmtr.serving.refresh.retiring import retire
 from nmtr.serving.refresh.wish import Outcome, RefusedError, Wish
 from nmtr.training.step import Report
 
@@ -34,7 +36,7 @@ def refresh(
         home.adopt()
         if home.served() and not home.pinned():
             home.pin()
-        forget(home, store, say=say)
+        forget(home, store, options, say=say)
         try:
             return Night(home, options, store, say=say, report=report).run(wish)
         except RefusedError as error:
@@ -42,15 +44,22 @@ def refresh(
                 home.note({"outcome": REFUSED, "why": str(error)})
             raise
         finally:
-            forget(home, store, say=say)  # who was erased meanwhile
+            forget(home, store, options, say=say)  # who was erased meanwhile
 
 
-def forget(home: Home, store: Store | None, *, say: Say = lambda text: None) -> int:
-    """Take erased persons out of a home that is held; the number of files that knew any."""
-    if store is None:
-        return 0
-    from nmtr.serving.refresh.purging import purge
+def forget(
+    home: Home, store: Store | None, options: Options, *, say: Say = lambda text: None
+) -> int:
+    """Take erased persons out of a home that is held; the number of files that knew any.
 
-    if count := purge(home, store):
-        say(f"erased persons were taken out of {count:,} files")
+    Bundles that were trained with them are deleted when their deadline is near, but for what is
+    served, which only a refresh replaces.
+    """
+    count = 0
+    if store is not None:
+        from nmtr.serving.refresh.purging import purge
+
+        if count := purge(home, store):
+            say(f"erased persons were taken out of {count:,} files")
+    retire(home, options)
     return count
