@@ -46,8 +46,10 @@ class Recommender:
         service has its own. Raises UsageError where the model has no such index.
         """
         found = cls.__new__(cls)
-        served = isinstance(source, Service)
-        found.service = source if served else Service.of(source, candidates=candidates)
+        if isinstance(source, Service):
+            found.service = source
+        else:
+            found.service = Service.of(source, candidates=candidates)
         return found
 
     @property

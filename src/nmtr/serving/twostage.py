@@ -26,7 +26,9 @@ from nmtr.models.kernels.threads import even_cuts, in_threads
 from nmtr.serving.cache import Cache
 from nmtr.serving.index import Index, faiss
 
-USERS = 256  # searched for at once
+USERS = 256  # ranked at once
+CELLS = 2**22  # users x items that a search gives at once: 48 MB
+FEW = 4  # times the candidates that are asked for: who may get no more items is given all
 KEPT = 4  # indexes, of different penalties
 Items = npt.NDArray[np.int32]
 
@@ -80,7 +82,7 @@ class TwoStages:
     def _candidates(self, index: Index, queries: Floats, mask: CSR, count: int) -> list[Items]:
         """Of each user the `count` best unmasked items that the index finds.
 
-        Who has no more is given them all. Where the mask leaves too few of what was found, twice as
+        Who has few of them is given all. Where the mask leaves too few of what was found, twice as
         many are asked for, and half of all items is as good as all.
         """
         asked = np.concatenate([queries, np.ones((len(queries), 1), np.float32)], 1)
@@ -91,10 +93,10 @@ class TwoStages:
         size = count + int(np.minimum(masked, count).max(initial=0))
         while len(wanting):
             every = size >= index.n_items // 2
-            few = every | (index.n_items - masked[wanting] <= count)
-            some = iter(() if every else index.search(asked[wanting[~few]], size))
+            few = every | (index.n_items - masked[wanting] <= FEW * count)
+            some = searched(index, asked[wanting[~few]], size)
             left = []
-            for row, is_few in zip(wanting, few, strict=True):
+            for row, is_few in zip(wanting.tolist(), few, strict=True):
                 hidden[mask.row(row)] = True
                 if is_few:
                     found[row] = np.flatnonzero(~hidden).astype(np.int32)
@@ -141,6 +143,13 @@ class TwoStages:
         else:
             in_threads(compiled, even_cuts(n, max(1, min(torch.get_num_threads(), n))))
         return items, logits
+
+
+def searched(index: Index, queries: Floats, count: int) -> Iterator[Ints]:
+    """What the index finds for each user, some of them at a time."""
+    step = max(1, CELLS // count)
+    for start in range(0, len(queries), step):
+        yield from index.search(queries[start : start + step], count)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
