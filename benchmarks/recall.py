@@ -1,14 +1,15 @@
 """Two-stage ranking against exact ranking as items grow: what it finds of the best, and how fast.
 
     python benchmarks/recall.py [--items 10000 100000 1000000] [--candidates 500 2000 ...]
-                                [--seconds 10] [--out FOLDER] [--table]
+                                [--fitted] [--seconds 10] [--out FOLDER] [--table]
 
 Every size is measured in a process of its own, on one thread by default (--threads), in CPU
 seconds. An nmtr-gmf of three behaviours, E = 64, is trained on a made-up log: 100 items a topic,
 three topics a user, a fifth of the pairs from any topic, ten pairs an item. Its users are then
 ranked exactly and by so many candidates, what they bought masked. Recall@k is the share of the
 exact best k that the two stages give among theirs. At 10^5 items a graph is searched too, in
-place of the lists that nmtr.serving.index has. Writes recall.csv, recall.md and recall.svg into
+place of the lists that nmtr.serving.index has. --fitted adds a model that learned a real log: the
+nmtr-gmf that run.py fitted to time its rankings. Writes recall.csv, recall.md and recall.svg into
 the results; --table only writes the last two again.
 """
 
@@ -27,14 +28,15 @@ from typing import Any
 from harness import tables
 from harness.machine import machine
 from harness.measurements import Measurement, read, write
-from harness.places import RESULTS
+from harness.places import RESULTS, WORK
 
 BEHAVIORS = ("view", "cart", "buy")
-TOPIC, PAIRS, TOPICS, EPOCHS, EMBEDDING = 100, 30, 3, 3, 64
+TOPIC, PAIRS, TOPICS, EMBEDDING = 100, 30, 3, 64
 CUTS = (20, 100, 200)
 COMPARED = 512  # users whose lists are compared
 BATCH = 128  # users ranked at once
 EXACT = "exact ranking"
+BEIBEI = "Beibei, 7,977 items"
 GRAPH = 100_000  # items at which a graph is measured too
 Found = dict[str, dict[str, float]]
 
@@ -47,13 +49,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--fitted", action="store_true", help="what run.py fitted on Beibei, too")
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.work:
+    if given.work is not None:
         print(json.dumps(worked(given.work, given.candidates, given.seconds)))
         return
     found = read(given.out / "recall.csv")
-    for items in [] if given.table else given.items:
+    sizes = [*([0] * given.fitted), *given.items]
+    for items in [] if given.table else sizes:
         found = [each for each in found if each.task != named(items)]
         found += measured(items, given)
         write(given.out / "recall.csv", found)
@@ -62,7 +66,7 @@ def main() -> None:
 
 
 def named(items: int) -> str:
-    return f"{items:,} items"
+    return f"{items:,} items" if items else BEIBEI
 
 
 def measured(items: int, given: argparse.Namespace) -> list[Measurement]:
@@ -89,24 +93,17 @@ def worked(items: int, candidates: Sequence[int], seconds: float) -> Found:
     import numpy as np
     import torch
 
-    from nmtr.models import make
-    from nmtr.models.base import Shape
     from nmtr.serving.index import Index
     from nmtr.serving.ranker import Ranker
-    from nmtr.training.trainer import Training, train
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    records = topical(items)
-    torch.manual_seed(0)
-    shape = Shape(records.n_users, records.n_items, BEHAVIORS)
-    model = make("nmtr-gmf", {"embedding": EMBEDDING}, shape)
-    how = Training(batch_size=8192, optimizer="rowwise-adagrad", threads=torch.get_num_threads())
     began = time.process_time()
-    learned = train(model, records, how, phase="refit", epochs=EPOCHS)
+    model, records = trained(items) if items else fitted()
     found: Found = {"the model": {
-        "users": records.n_users, "pairs": records.sets[0].nnz,
-        "cpu_seconds": time.process_time() - began, "loss": learned.history[-1]["loss"],
+        "users": records.n_users, "pairs": records.seen().nnz,
+        "cpu_seconds": time.process_time() - began,
     }}  # fmt: skip
+    items = records.n_items
     order = np.random.default_rng(0).permutation(items).astype(np.uint64)
     few = np.linspace(0, records.n_users - 1, COMPARED).astype(np.int64)
     wanted, found[EXACT] = ranked(Ranker(model, order), records, few, seconds)
@@ -144,6 +141,39 @@ class Graph:
         """As Index.search, with no more of the graph in view than what is asked for."""
         self._graph.hnsw.efSearch = count
         return self._graph.search(queries, count)[1]
+
+
+def trained(items: int) -> tuple[Any, Any]:
+    """A model that has learned a made-up log, and its records."""
+    import torch
+
+    from nmtr.models import make
+    from nmtr.models.base import Shape
+    from nmtr.training.trainer import Training, train
+
+    records = topical(items)
+    torch.manual_seed(0)
+    shape = Shape(records.n_users, records.n_items, BEHAVIORS)
+    model = make("nmtr-gmf", {"embedding": EMBEDDING}, shape)
+    epochs = min(20, max(3, 800_000 // items))
+    train(model, records, Training(threads=torch.get_num_threads()), phase="refit", epochs=epochs)
+    return model.eval(), records
+
+
+def fitted() -> tuple[Any, Any]:
+    """What run.py fitted on Beibei to time its rankings, and the records it learned."""
+    from nmtr.data.interactions import load
+    from nmtr.data.split import split
+    from nmtr.models import make
+    from nmtr.models.base import Shape
+    from nmtr.training.weights import read_tensors
+
+    weights, _ = read_tensors(max((WORK / "models").glob("nmtr-gmf-*.safetensors")))
+    records = split(load(WORK / "data" / "beibei"), "as-published", fold="validation").train
+    shape = Shape(records.n_users, records.n_items, records.behaviors)
+    model = make("nmtr-gmf", {"embedding": weights["user"].shape[1]}, shape)
+    model.load_state_dict(weights)
+    return model.eval(), records
 
 
 def topical(items: int) -> Any:
@@ -228,7 +258,7 @@ def page(found: list[Measurement], about: dict[str, str]) -> str:
             return each if isinstance(each, str) else tables.short(each)
 
         if who == "the model":
-            names = ("users", "pairs", "cpu_seconds", "loss")
+            names = ("users", "pairs", "cpu_seconds")
             models.append([task, *(own(each) for each in names)])
             continue
         rate, exact = (value.get((task, w, "users_per_cpu_second")) for w in (who, EXACT))
@@ -253,7 +283,7 @@ that by the floors it holds.
 
 The models:
 
-{tables.table(("items", "users", "pairs", "training, CPU s", "loss"), models)}
+{tables.table(("items", "users", "pairs", "making it, CPU s"), models)}
 
 Measured on {", ".join(f"{name} {about[name]}" for name in kept)}.
 """
@@ -271,7 +301,8 @@ def plot(found: list[Measurement], path: Path) -> None:
     for axis, (metric, label, scale) in zip(axes, parts, strict=True):
         lines: dict[str, list[tuple[int, float]]] = {}
         for each in found:
-            if each.metric == metric and not isinstance(each.value, str):
+            made_up = each.task != BEIBEI and "graph" not in each.contestant
+            if each.metric == metric and made_up and not isinstance(each.value, str):
                 size = int(each.task.split()[0].replace(",", ""))
                 lines.setdefault(each.contestant, []).append((size, each.value))
         for who, points in lines.items():
