@@ -95,6 +95,7 @@ def worked(items: int, candidates: Sequence[int], seconds: float) -> Found:
 
     from nmtr.serving.index import Index
     from nmtr.serving.ranker import Ranker
+    from nmtr.serving.service import SAMPLED, evenly
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     began = time.process_time()
@@ -108,15 +109,18 @@ def worked(items: int, candidates: Sequence[int], seconds: float) -> Found:
     few = np.linspace(0, records.n_users - 1, COMPARED).astype(np.int64)
     wanted, found[EXACT] = ranked(Ranker(model, order), records, few, seconds)
     counts = [each for each in candidates if each < items // 2]
+    sample = records.histories(evenly(records.n_users, SAMPLED))
     floors = by_floors(model, records, few, max(counts))
     with torch.inference_mode():
         vectors = model.index_vectors().numpy()
+        states = model.encode(sample)
+        users = np.pad(model.index_queries(states).numpy(), ((0, 0), (0, 1)), constant_values=1)
     for kind, suffix in [(Index, "")] + [(Graph, ", graph")] * (items == GRAPH):
         began = time.process_time()
-        index = kind(vectors)
+        index = kind(vectors, users)
         built = time.process_time() - began
         for count in counts:
-            ranker = Ranker(model, order, candidates=count)
+            ranker = Ranker(model, order, candidates=count, sample=sample)
             ranker._stages._indexes.put("", index)  # type: ignore[union-attr]
             best, own = ranked(ranker, records, few, seconds)
             own["index_cpu_seconds"] = built
@@ -129,7 +133,7 @@ def worked(items: int, candidates: Sequence[int], seconds: float) -> Found:
 class Graph:
     """A graph (HNSW) in place of lists, which is what most other libraries of this kind have."""
 
-    def __init__(self, vectors: Any) -> None:
+    def __init__(self, vectors: Any, users: Any) -> None:
         import faiss
 
         self.n_items = len(vectors)

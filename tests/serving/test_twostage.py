@@ -67,7 +67,8 @@ def ranked(model: Model, mask: CSR, k: int, *, candidates: int = 0, shift: Any =
     order = np.random.default_rng(2).permutation(items).astype(np.uint64)
     with torch.inference_mode():
         state = model.encode(histories)
-        return Ranker(model, order, candidates=candidates).best(state, histories, mask, k, shift)
+        ranker = Ranker(model, order, candidates=candidates, sample=histories)
+        return ranker.best(state, histories, mask, k, shift)
 
 
 def same(one: Ranked, other: Ranked) -> None:
@@ -124,9 +125,10 @@ def test_candidates_are_the_best_products_of_what_is_not_masked_as_many_as_asked
     monkeypatch.setattr(indexes.Index, "search", watched)
     stages = twostage.TwoStages(model, np.arange(300), 20)
     vectors, queries = model.index_vectors(), model.user.detach().numpy()  # type: ignore[operator]
+    asked_for = stages._asked(model.user)  # type: ignore[arg-type]
     assert vectors is not None
     products = queries @ vectors[:, :-1].detach().numpy().T + vectors[:, -1].detach().numpy()
-    found = stages._candidates(stages._index(None), queries, mask, 20)
+    found = stages._candidates(stages._index(None), asked_for, mask, 20)
     for user, own in enumerate(found):
         line = products[user].copy()
         line[mask.row(user)] = -np.inf
@@ -135,6 +137,24 @@ def test_candidates_are_the_best_products_of_what_is_not_masked_as_many_as_asked
         assert set(np.argsort(-line)[: min(20, left)]) <= set(own.tolist())
     assert asked == ([20] if most == 0 else sorted(asked))
     assert most < 290 or len(asked) > 1, "whoever was left too few was asked for again"
+
+
+@needs_faiss
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_lists_that_are_all_looked_into_give_products_in_their_order(
+    laid_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turning vectors about, so that lists lie well, moves no item before another."""
+    monkeypatch.setattr(indexes, "EXACT", 100)
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(400, 7)) + 3 * rng.normal(size=7)).astype(np.float32)
+    users = (rng.normal(size=(30, 7)) * np.logspace(-1, 1, 7) + 1).astype(np.float32)
+    index = indexes.Index(vectors, users if laid_out else None)
+    assert index.lists == 80
+    products = users.astype(np.float64) @ vectors.T
+    best = -np.sort(-products, axis=1)[:, :60]
+    found = np.take_along_axis(products, index.search(users, 60), 1)  # more than an eighth
+    np.testing.assert_allclose(found, best, rtol=1e-3, atol=1e-3)
 
 
 @needs_faiss

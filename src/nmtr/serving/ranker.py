@@ -38,15 +38,25 @@ class Ranker:
     """Ranks all items for users given by their state.
 
     tie_break: (N,), the order of equal scores, lowest first. candidates: rank so many of each
-    user's alone, found by an index (twostage.py); 0 for all items.
+    user's alone, found by an index (twostage.py); 0 for all items. sample: histories of some
+    users, by whom the index is laid out.
     """
 
     def __init__(
-        self, model: Model, tie_break: npt.NDArray[np.uint64], *, candidates: int = 0
+        self,
+        model: Model,
+        tie_break: npt.NDArray[np.uint64],
+        *,
+        candidates: int = 0,
+        sample: Histories | None = None,
     ) -> None:
         self.model, self.candidates = model.eval(), candidates
         self.order = np.argsort(np.argsort(tie_break))
-        self._stages = TwoStages(model, self.order, candidates) if candidates else None
+        self._stages: TwoStages | None = None
+        if candidates:
+            with torch.inference_mode():
+                states = None if sample is None else self.model.encode(sample)
+            self._stages = TwoStages(model, self.order, candidates, states=states)
         nobody = CSR(np.zeros(2, np.int64), np.zeros(0, np.int32), model.shape.n_items)
         alone = Histories(np.array([-1]), (nobody,) * model.shape.n_behaviors)
         with torch.inference_mode():

@@ -34,6 +34,7 @@ from nmtr.serving.rules import Rules, diversify, still_held
 from nmtr.serving.states import States
 from nmtr.training.folder import Run
 
+SAMPLED = 4096  # users by whom an index of candidates is laid out
 POOL = 4  # candidates that diversity chooses from, for each item asked for
 LEAST_POOL = 100
 
@@ -96,7 +97,10 @@ class Service:
             Lookup(data.users, data.user_hash), Lookup(data.items, data.item_hash)
         )  # fmt: skip
         self.ledger = Ledger(records, users, items, target_time, trained)
-        self.ranker = Ranker(model, data.item_hash, candidates=candidates)
+        self.ranker = Ranker(
+            model, data.item_hash, candidates=candidates,
+            sample=records.histories(evenly(data.n_users, SAMPLED)) if candidates else None,
+        )  # fmt: skip
         sold = records.target.column_counts() if counts is None else counts[-1]
         self.filters = Filters(items, catalogue, sold)
         self._popular = sold.astype(np.float32)
@@ -285,3 +289,8 @@ class Service:
             behaviors = [dict(zip(self.behaviors, each, strict=True)) for each in shown]
         items = [Item(ids[n], n + 1, scores[n], behaviors[n]) for n in range(len(ids))]
         return Answer(tuple(items), basis, self.calibration is not None, ask.user.unknown)
+
+
+def evenly(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many of the numbers below n, as far apart as can be."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64))

@@ -36,11 +36,13 @@ Items = npt.NDArray[np.int32]
 class TwoStages:
     """Ranks `count` candidates of each user: as many unmasked items, or all where there are less.
 
-    order: (N,) which of equal items comes first. Raises UsageError for a model whose scores are no
-    inner products, or without faiss.
+    order: (N,) which of equal items comes first; states: of some users, by whom the index is laid
+    out. Raises UsageError for a model whose scores are no inner products, or without faiss.
     """
 
-    def __init__(self, model: Model, order: Ints, count: int) -> None:
+    def __init__(
+        self, model: Model, order: Ints, count: int, *, states: Tensor | None = None
+    ) -> None:
         faiss()
         if count < 1:
             raise UsageError(f"candidates: expected 1 or more, got {count}")
@@ -53,6 +55,7 @@ class TwoStages:
             )
         self.model, self.order, self.count = model, order, count
         self._vectors: Floats = vectors.float().cpu().numpy()
+        self._users = None if states is None else self._asked(states)
         self._indexes: Cache[Index] = Cache(KEPT)
 
     def blocks(
@@ -63,9 +66,14 @@ class TwoStages:
         for start in range(0, max(len(state), 1), USERS):
             stop = min(start + USERS, len(state))
             rows, hidden = histories.slice(start, stop), mask.take(np.arange(start, stop))
-            queries = self.model.index_queries(state[start:stop]).float().cpu().numpy()
-            found = self._candidates(index, queries, hidden, max(self.count, k))
+            asked = self._asked(state[start:stop])
+            found = self._candidates(index, asked, hidden, max(self.count, k))
             yield self._best(state[start:stop], rows, found, k, shift)
+
+    def _asked(self, state: Tensor) -> Floats:
+        """(B, D + 1) what the index is asked for these users, a 1 for the bias last."""
+        queries = self.model.index_queries(state).detach().float().cpu().numpy()
+        return np.concatenate([queries, np.ones((len(queries), 1), np.float32)], 1)
 
     def _index(self, shift: Floats | None) -> Index:
         key = "" if shift is None else sha256(shift.tobytes()).hexdigest()
@@ -75,17 +83,16 @@ class TwoStages:
             if shift is not None:
                 vectors = vectors.copy()
                 vectors[:, -1] -= shift
-            found = Index(vectors)
+            found = Index(vectors, self._users)
             self._indexes.put(key, found)
         return found
 
-    def _candidates(self, index: Index, queries: Floats, mask: CSR, count: int) -> list[Items]:
+    def _candidates(self, index: Index, asked: Floats, mask: CSR, count: int) -> list[Items]:
         """Of each user the `count` best unmasked items that the index finds.
 
         Who has few of them is given all. Where the mask leaves too few of what was found, twice as
         many are asked for, and half of all items is as good as all.
         """
-        asked = np.concatenate([queries, np.ones((len(queries), 1), np.float32)], 1)
         found: list[Items] = [np.zeros(0, np.int32)] * len(asked)
         hidden = np.zeros(index.n_items, np.bool_)
         masked = np.array([len(np.unique(mask.row(row))) for row in range(len(asked))], np.int64)
