@@ -221,3 +221,28 @@ def test_an_unknown_model_is_refused_with_those_there_are() -> None:
     for name in ("base", "losses", "nmtr-dot", ""):
         with pytest.raises(UsageError, match=r"unknown model .*popularity"):
             make(name, {}, Shape(2, 2, BEHAVIORS))
+
+
+@EVERY
+def test_what_an_index_holds_orders_items_as_scores_do(name: str) -> None:
+    records, _ = planted()
+    model = learned(name, records, epochs=2)
+    histories = records.histories(np.array([3, -1, 70]))
+    with torch.inference_mode():
+        vectors, state = model.index_vectors(), model.encode(histories)
+        if vectors is None:
+            return
+        products = model.index_queries(state) @ vectors[:, :-1].T + vectors[:, -1]
+        lift = model.score(state, histories) - products
+    most = 0 if model.cascade(state) is None else 1
+    assert lift.min() > -1e-5
+    assert lift.max() < most + 1e-5
+
+
+def test_which_models_have_an_index() -> None:
+    records, _ = planted()
+    found = {
+        name for name in names() if learned(name, records, epochs=0).index_vectors() is not None
+    }
+    assert {"nmtr-gmf", "nmtr-staged", "gmf", "cmf", "bpr", "mr-bpr", "ials", "lightgcn"} <= found
+    assert not {"nmtr-mlp", "nmtr-neumf", "neumf", "ease", "itemknn", "popularity"} & found

@@ -14,7 +14,8 @@ from scipy.stats import chisquare
 from nmtr.data.records import CSR, Records
 from nmtr.models.base import Batch
 from nmtr.training import windows
-from nmtr.training.sampler import NegativeRule, Sampler
+from nmtr.training.sampler import Divisible, NegativeRule, Sampler
+from nmtr.training.shards import ShardSampler, divided, joined_up
 from nmtr.training.windows import WindowSampler
 
 M, N = 5, 12
@@ -258,3 +259,88 @@ def test_windows_draw_alike_by_a_seed_and_anew_each_epoch(monkeypatch: pytest.Mo
     assert drawn(1, 2) == drawn(1, 2)
     assert drawn(1, 2) != drawn(1, 3)
     assert drawn(1, 2) != drawn(2, 2)
+
+
+def many(seed: int = 1) -> Records:
+    """Some 300 pairs of 40 users under two behaviours, with more users in the first half."""
+    rng = np.random.default_rng(seed)
+    users = np.minimum(rng.integers(0, 40, 300), rng.integers(0, 40, 300))
+    pairs = list(zip(users, rng.integers(0, 99, 300), strict=True))
+    return records_of([pairs, pairs[::3]], users=40, items=99)
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "BLOCK", 16)
+    monkeypatch.setattr(windows, "WINDOW", 3)
+
+
+def windowed(records: Records, batch_size: int) -> WindowSampler:
+    found = WindowSampler.from_records(
+        records, negatives=(2,), rule="unobserved", batch_size=batch_size, seed=4
+    )
+    assert len(found.windows) > 2
+    return found
+
+
+def positives(batch: Batch) -> list[tuple[int, int]]:
+    met = batch.target.any(1)
+    return list(zip(batch.user[met].tolist(), batch.item[met].tolist(), strict=True))
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_share_every_batch_of_windows_without_overlap(world: int) -> None:
+    sampler = windowed(many(), 7)
+    shares = [list(sampler.epoch(2, rank=rank, world=world)) for rank in range(world)]
+    for step, whole in enumerate(sampler.epoch(2)):
+        parts = [each[step] for each in shares]
+        assert torch.equal(torch.cat([each.item for each in parts]), whole.item)
+        assert torch.equal(torch.cat([each.weight for each in parts]), whole.weight)
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("kind", [Sampler, WindowSampler])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_on_their_own_users_draw_together_what_one_draws(
+    kind: type[Sampler] | type[WindowSampler], world: int
+) -> None:
+    """An epoch at the same global batch: as many steps, of as many pairs, every pair once."""
+    records, size = many(), 7
+
+    def own(of: Records) -> Divisible:
+        return kind.from_records(of, negatives=(2,), rule="unobserved", batch_size=size, seed=4)
+
+    whole = own(records)
+    steps = -(-whole.size // size)
+    (alone,) = [list(ShardSampler(whole, steps).epoch(3))]
+    shape = (40, 99)
+    parts = [joined_up(each, shape, records.behaviors) for each in divided(records, world)]
+    shares = [
+        list(ShardSampler(own(each), steps).epoch(3, rank=rank, world=world))
+        for rank, each in enumerate(parts)
+    ]
+    assert [len(each) for each in shares] == [len(alone)] * world == [steps] * world
+    together = [[p for each in shares for p in positives(each[step])] for step in range(steps)]
+    assert all(abs(len(pairs) - size) < 1 + world for pairs in together)
+    once = Counter(p for batch in alone for p in positives(batch))
+    assert set(once.values()) == {1}
+    assert Counter(p for pairs in together for p in pairs) == once
+    rows = listed([batch for each in shares for batch in each])
+    for r in range(2):
+        mine = recorded(records, r)
+        drawn = [(u, i) for u, i, target, weight in rows if weight[r] and not target[r]]
+        assert len(drawn) == 2 * len(mine)
+        assert not set(drawn) & mine
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_windows_cut_anywhere_give_each_pair_once_and_empty_batches_where_cuts_meet() -> None:
+    sampler = windowed(many(), 7)
+    ends = np.cumsum([sampler.sizes[each] for each in sampler._order(1)]).tolist()
+    cuts = [0, 0, 5, ends[0], ends[0], ends[1] - 1, ends[2] + 2, sampler.size, sampler.size]
+    found = [positives(each) for each in sampler.between(cuts, 1)]
+    assert [len(each) for each in found] == np.diff(cuts).tolist()
+    assert sorted(p for each in found for p in each) == sorted(recorded(many(), 0))
+    others = [positives(each) for each in sampler.between(cuts, 1, salt=1)]
+    assert others == found, "the salt is for negatives"

@@ -24,6 +24,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
+    "ann": ("faiss",),
 }
 GIB = 2**30
 

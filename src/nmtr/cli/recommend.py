@@ -31,6 +31,7 @@ def recommend(
     out: Path | None = None,
     repeats: bool | None = None,
     exclude_seen: bool = False,
+    candidates: int | None = None,
     data: Path | None = None,
     engine: Engine = "here",
     workers: int | None = None,
@@ -62,6 +63,9 @@ def recommend(
         let bought items come back (by default as the data were prepared).
     exclude_seen
         leave out everything that the user has any record of.
+    candidates
+        rank so many of each user's items alone, found by an index of all (pip install
+        'nmtr[ann]'); without it every item is ranked.
     data
         a run's prepared data set, if it has moved.
     engine
@@ -85,7 +89,11 @@ def recommend(
     workers = ray_workers(engine, workers)
     if workers and not out:
         raise UsageError("--engine ray needs a file to write to: --out recs.parquet")
-    recommender = _open(source, data, in_stock)
+    if candidates is not None and candidates < k:
+        raise UsageError(
+            f"--candidates: expected {k} or more, as many as -k asks for, got {candidates}"
+        )
+    recommender = _open(source, data, in_stock, candidates or 0)
     ids = recommender.users if all else _ids(users or "", recommender.users.dtype)
     if out:
         with bar("recommend") as progress:
@@ -103,6 +111,7 @@ def recommend(
                         source.resolve(),
                         data and data.resolve(),
                         in_stock and in_stock.resolve(),
+                        candidates or 0,
                     ),
                     workers=workers,
                     progress=progress,
@@ -118,14 +127,14 @@ def recommend(
     _show(frame, recommender, json=json)
 
 
-def _open(source: Path, data: Path | None, in_stock: Path | None) -> Recommender:
-    recommender = _opened(source, data)
+def _open(source: Path, data: Path | None, in_stock: Path | None, candidates: int) -> Recommender:
+    recommender = _opened(source, data, candidates)
     if in_stock:
         _stock(recommender, in_stock)
     return recommender
 
 
-def _opened(source: Path, data: Path | None) -> Recommender:
+def _opened(source: Path, data: Path | None, candidates: int) -> Recommender:
     from nmtr.errors import UsageError
     from nmtr.serving.bundle import open_bundle
     from nmtr.serving.recommender import Recommender
@@ -133,10 +142,10 @@ def _opened(source: Path, data: Path | None) -> Recommender:
     if not source.is_file():
         from nmtr.training.run import open_run
 
-        return Recommender.of(open_run(source, data=data))
+        return Recommender.of(open_run(source, data=data), candidates=candidates)
     if data:
         raise UsageError(f"{source} is a bundle, which needs no --data")
-    return Recommender.of(open_bundle(source))
+    return Recommender.of(open_bundle(source), candidates=candidates)
 
 
 def _rules(file: Path) -> Rules:

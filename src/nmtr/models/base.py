@@ -159,6 +159,18 @@ class Model(nn.Module):
         """(N, any) vectors of which the target's score is made; None where there are none."""
         return None
 
+    def index_vectors(self) -> Tensor | None:
+        """(N, D + 1) what an index of items holds, a bias last; None where scores are no products.
+
+        A row's vector times a user's of `index_queries`, plus its bias, orders items as scores of
+        the target do, or, in a cascade by probability, is at most 1 below them.
+        """
+        return None
+
+    def index_queries(self, state: Tensor) -> Tensor:
+        """(B, D) what such an index is asked for users of these states."""
+        return state
+
     def alike(self, items: Tensor) -> Tensor | None:
         """(n, N) how alike `items` (n,) and all items are to the model; None where it cannot tell.
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
 from nmtr.models.base import Folding, Model, Shape, Sweep
+from nmtr.models.embeddings import with_bias
 from nmtr.models.foldin import LogLossFolding, Value
 from nmtr.models.kernels import Ints
 from nmtr.models.kernels.bpr import bpr_users
@@ -172,6 +173,9 @@ class BPR(Model):
 
     def item_vectors(self) -> Tensor:
         return self.item
+
+    def index_vectors(self) -> Tensor:
+        return with_bias(self.item, self.bias.view(-1, len(self.item))[-1])
 
 
 MODEL = BPR

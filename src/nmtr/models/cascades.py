@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nmtr.models.embeddings import with_bias
 from nmtr.models.foldin import Value
 from nmtr.models.kernels.cascade import KINDS
 from nmtr.models.kernels.pairs import Cascade
@@ -60,6 +61,21 @@ def cascade_logits(
         return torch.stack(levels)
 
     return logits
+
+
+def indexed(units: Sequence[Unit], item: Tensor, bias: Tensor, kind: str) -> Tensor | None:
+    """(N, E + 1) [h * q, b] of the target's part, or None where that is no inner product.
+
+    A cascade by logits is one product altogether: each level halves what comes from below. By
+    probability, the target's own part is its floor (kernels.pairs).
+    """
+    if mlps(units):
+        return None
+    shares = bias.new_zeros(len(units))
+    for r in range(len(units)):
+        shares *= 0.5 if kind == "logit" else 0.0
+        shares[r] = 0.5 if kind == "logit" and r else 1.0
+    return with_bias(item * (shares @ gmf_weights(units, item)), bias @ shares)
 
 
 def gmf_loss(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nmtr.data.records import Histories, Records
 from nmtr.models.base import Batch, Folding, Model, Shape
-from nmtr.models.embeddings import take_rows
+from nmtr.models.embeddings import take_rows, with_bias
 from nmtr.models.foldin import LogLossFolding, each_of
 from nmtr.models.kernels.cmf import FactorLoss
 from nmtr.models.kernels.rows import Met
@@ -155,6 +155,12 @@ class CMF(Model):
 
     def item_vectors(self) -> Tensor:
         return self.item
+
+    def index_vectors(self) -> Tensor:
+        return with_bias(self.item, self.bias[:, -1])
+
+    def index_queries(self, state: Tensor) -> Tensor:
+        return state[:, -self.config.embedding :]
 
 
 MODEL = CMF

@@ -28,6 +28,12 @@ class _TakeRows(torch.autograd.Function):
         return sparse_rows(rows, outputs[0], ctx.shape), None
 
 
+def with_bias(vectors: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(N, E + 1) vectors (N, E) with a bias (N,) as their last column, or with none."""
+    last = vectors.new_zeros(len(vectors)) if bias is None else bias
+    return torch.cat([vectors, last[:, None]], 1)
+
+
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
     """table[rows] for distinct, ascending rows (n,), with a row-sparse gradient.
 

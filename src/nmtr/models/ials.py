@@ -28,6 +28,7 @@ from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import check_weights, weighted_sum, weights_of
 from nmtr.errors import UsageError
 from nmtr.models.base import Model, Shape
+from nmtr.models.embeddings import with_bias
 from nmtr.models.kernels.ials import conjugate_gradients
 from nmtr.models.space import Range, Space, Weights
 
@@ -168,6 +169,9 @@ class IALS(Model):
 
     def item_vectors(self) -> Tensor:
         return self.item
+
+    def index_vectors(self) -> Tensor:
+        return with_bias(self.item)
 
 
 def _cholesky_solve(left: Tensor, right: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import check_weights, weighted_sum, weights_of
 from nmtr.models.base import Batch, Model, Shape
+from nmtr.models.embeddings import with_bias
 from nmtr.models.graph import Graph, LayerMean, weighted_sums
 from nmtr.models.kernels.triples import TripleLoss
 from nmtr.models.losses import pairwise_loss
@@ -172,6 +173,10 @@ class LightGCN(Model):
     def item_vectors(self) -> Tensor:
         self.refresh()
         return self.items
+
+    def index_vectors(self) -> Tensor:
+        self.refresh()
+        return with_bias(self.items)
 
 
 def _triples(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

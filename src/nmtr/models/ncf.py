@@ -216,5 +216,8 @@ class NCF(Model):
     def item_vectors(self) -> Tensor:
         return torch.cat([each.item_vectors() for each in self.towers], 1)
 
+    def index_vectors(self) -> Tensor | None:
+        return self.towers[0].index_vectors() if len(self.towers) == 1 else None
+
 
 MODEL = NCF

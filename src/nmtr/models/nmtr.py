@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Folding, Model, Shape
-from nmtr.models.cascades import cascade_logits, gmf_loss, laid_out
+from nmtr.models.cascades import cascade_logits, gmf_loss, indexed, laid_out
 from nmtr.models.embeddings import take_rows
 from nmtr.models.foldin import LogLossFolding, Value, each_of
 from nmtr.models.kernels.cascade import CascadeLoss
@@ -253,6 +253,9 @@ class NMTR(Model):
         made = gmf_weights(target, self.item)
         _, first = first_layers([each.tower for each in mlps(target)], self.item[:0], self.item)
         return torch.cat([self.item * made, first] if made.shape[1] else [first], 1)
+
+    def index_vectors(self) -> Tensor | None:
+        return indexed(self._units(), self.item, self.bias, self.kind)
 
     def cascade(self, state: Tensor, like: Cascade | None = None) -> Cascade | None:
         compiled = self.user.is_cpu and self.config.activation == "relu"

@@ -142,6 +142,10 @@ class FeaturedNMTR(nmtr.NMTR):
         self.refresh()
         return super().item_vectors()
 
+    def index_vectors(self) -> Tensor | None:
+        self.refresh()
+        return super().index_vectors()
+
     def folding(self, negatives: tuple[int, ...]) -> Folding:
         self.refresh()
         return super().folding(negatives)

@@ -28,6 +28,7 @@ from torch import Tensor
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.data.weighted import weighted_sum
 from nmtr.models.base import Model, Shape
+from nmtr.models.embeddings import with_bias
 from nmtr.models.kernels.coordinates import item_rows, user_rows
 from nmtr.models.kernels.threads import even_cuts, in_threads
 from nmtr.models.space import Range, Space
@@ -200,6 +201,9 @@ class VALS(Model):
 
     def item_vectors(self) -> Tensor:
         return self.item
+
+    def index_vectors(self) -> Tensor:
+        return with_bias(self.item)
 
 
 MODEL = VALS

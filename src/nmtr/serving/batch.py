@@ -84,6 +84,7 @@ class Parts:
             "nmtr": __version__,
             "model": recommender.service.fingerprint,
             "stock": recommender.service.filters.stocked,
+            "candidates": recommender.service.ranker.candidates,
             "users": _hash(users),
             "chunk": serving.CHUNK,
             "question": json.loads(json.dumps(asdict(question))),

@@ -17,6 +17,7 @@ from nmtr.evaluation.ranking import BLOCK_CELLS, BLOCK_USERS
 from nmtr.models.base import Model
 from nmtr.models.kernels import Floats, Ints
 from nmtr.models.kernels.pairs import Cascade
+from nmtr.serving.twostage import TwoStages
 
 Shift = npt.NDArray[np.float32]
 
@@ -36,12 +37,26 @@ class Ranked:
 class Ranker:
     """Ranks all items for users given by their state.
 
-    tie_break: (N,), the order of equal scores, lowest first.
+    tie_break: (N,), the order of equal scores, lowest first. candidates: rank so many of each
+    user's alone, found by an index (twostage.py); 0 for all items. sample: histories of some
+    users, by whom the index is laid out.
     """
 
-    def __init__(self, model: Model, tie_break: npt.NDArray[np.uint64]) -> None:
-        self.model = model.eval()
+    def __init__(
+        self,
+        model: Model,
+        tie_break: npt.NDArray[np.uint64],
+        *,
+        candidates: int = 0,
+        sample: Histories | None = None,
+    ) -> None:
+        self.model, self.candidates = model.eval(), candidates
         self.order = np.argsort(np.argsort(tie_break))
+        self._stages: TwoStages | None = None
+        if candidates:
+            with torch.inference_mode():
+                states = None if sample is None else self.model.encode(sample)
+            self._stages = TwoStages(model, self.order, candidates, states=states)
         nobody = CSR(np.zeros(2, np.int64), np.zeros(0, np.int32), model.shape.n_items)
         alone = Histories(np.array([-1]), (nobody,) * model.shape.n_behaviors)
         with torch.inference_mode():
@@ -58,6 +73,8 @@ class Ranker:
         """
         k = min(k, self.model.shape.n_items)
         blocks = self._pruned if self._cascade else self._scored
+        if self._stages:
+            blocks = self._stages.blocks
         parts = list(blocks(state, histories, mask, k, shift))
         items, levels = (np.concatenate(each) for each in zip(*parts, strict=True))
         scores = levels[:, -1].copy()

@@ -39,10 +39,17 @@ class Recommender:
         self.service = Service(model, data, calibration, trained_users=trained_users)
 
     @classmethod
-    def of(cls, source: Run | Bundle | Service) -> Recommender:
-        """Recommend by a run's model, a bundle, or a service."""
+    def of(cls, source: Run | Bundle | Service, *, candidates: int = 0) -> Recommender:
+        """Recommend by a run's model, a bundle, or a service.
+
+        candidates: rank so many of each user's alone, found by an index; 0 ranks all items. A
+        service has its own. Raises UsageError where the model has no such index.
+        """
         found = cls.__new__(cls)
-        found.service = source if isinstance(source, Service) else Service.of(source)
+        if isinstance(source, Service):
+            found.service = source
+        else:
+            found.service = Service.of(source, candidates=candidates)
         return found
 
     @property

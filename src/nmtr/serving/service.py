@@ -34,6 +34,7 @@ from nmtr.serving.rules import Rules, diversify, still_held
 from nmtr.serving.states import States
 from nmtr.training.folder import Run
 
+SAMPLED = 4096  # users by whom an index of candidates is laid out
 POOL = 4  # candidates that diversity chooses from, for each item asked for
 LEAST_POOL = 100
 
@@ -69,7 +70,8 @@ class Service:
     Every record of the log counts: an item that the user has bought, test or not, does not come
     back but by the rules. Ties go in the order of a seeded hash of the item's id. trained_users:
     (M,) which users the model was trained on, if not all; the others are folded in. trained: the
-    records that it was trained on, where the others are to be folded in.
+    records that it was trained on, where the others are to be folded in. candidates: as Ranker has
+    them.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Service:
         lookups: tuple[Lookup, Lookup] | None = None,
         trained: Records | None = None,
         negatives: tuple[int, ...] = (4,),
+        candidates: int = 0,
         name: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.model, self.data, self.calibration = model, data, calibration
@@ -94,7 +97,10 @@ class Service:
             Lookup(data.users, data.user_hash), Lookup(data.items, data.item_hash)
         )  # fmt: skip
         self.ledger = Ledger(records, users, items, target_time, trained)
-        self.ranker = Ranker(model, data.item_hash)
+        self.ranker = Ranker(
+            model, data.item_hash, candidates=candidates,
+            sample=records.histories(evenly(data.n_users, SAMPLED)) if candidates else None,
+        )  # fmt: skip
         sold = records.target.column_counts() if counts is None else counts[-1]
         self.filters = Filters(items, catalogue, sold)
         self._popular = sold.astype(np.float32)
@@ -102,11 +108,11 @@ class Service:
         self._name = name
 
     @classmethod
-    def of(cls, source: Run | Bundle) -> Service:
-        """Serve a run's model, or a bundle."""
+    def of(cls, source: Run | Bundle, *, candidates: int = 0) -> Service:
+        """Serve a run's model, or a bundle; candidates: as Ranker has them, 0 to rank all items."""
         by_records = source.model.trained and not source.model.describes
         trained = source.trained_users() if by_records else None
-        how: dict[str, Any] = {"trained_users": trained}
+        how: dict[str, Any] = {"trained_users": trained, "candidates": candidates}
         how["negatives"] = source.settings.training.negatives
         how["name"] = lambda: fingerprint(source) if isinstance(source, Run) else source.fingerprint
         if isinstance(source, Bundle):
@@ -283,3 +289,8 @@ class Service:
             behaviors = [dict(zip(self.behaviors, each, strict=True)) for each in shown]
         items = [Item(ids[n], n + 1, scores[n], behaviors[n]) for n in range(len(ids))]
         return Answer(tuple(items), basis, self.calibration is not None, ask.user.unknown)
+
+
+def evenly(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many of the numbers below n, as far apart as can be."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64))

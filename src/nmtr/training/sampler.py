@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -33,6 +33,19 @@ class Batches(Protocol):
     def steps(self) -> int: ...
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class Divisible(Batches, Protocol):
+    """Batches whose bounds may be chosen, so that processes can each draw from their own pairs."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def between(self, cuts: Sequence[int], number: int, salt: int = 0) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -74,9 +87,14 @@ class Sampler:
         return cls(pairs, counts, rule, batch_size, seed)
 
     @property
+    def size(self) -> int:
+        """Labelled pairs of an epoch."""
+        return self.pairs.pairs.nnz
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return -(-self.pairs.pairs.nnz // self.batch_size)
+        return -(-self.size // self.batch_size)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch; of several processes, each takes its part of every batch.
@@ -84,7 +102,7 @@ class Sampler:
         Every process draws the whole batch, which costs little beside its training, so that any
         number of them trains on the same rows.
         """
-        cuts = [min(step * self.batch_size, self.pairs.pairs.nnz) for step in range(self.steps + 1)]
+        cuts = [min(step * self.batch_size, self.size) for step in range(self.steps + 1)]
         for whole in self.between(cuts, number):
             yield whole.part(rank, world)
 

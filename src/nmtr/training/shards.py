@@ -16,7 +16,7 @@ from nmtr.errors import UsageError
 from nmtr.models.base import Batch
 from nmtr.models.kernels.threads import even_cuts
 from nmtr.training.distributed import Group
-from nmtr.training.sampler import Batches, Sampler
+from nmtr.training.sampler import Batches, Divisible
 
 COLUMNS = ("user", "item", "bits")
 
@@ -37,20 +37,20 @@ class ShardSampler:
     they are batches of about the size that was asked for.
     """
 
-    own: Sampler
+    own: Divisible
     steps: int
 
     @classmethod
     def of(cls, own: Batches, group: Group) -> ShardSampler:
         """own: what draws from this process's records. Raises UsageError for draws by level."""
-        if not isinstance(own, Sampler):
+        if not isinstance(own, Divisible):
             raise UsageError("negatives by levels are drawn with all records at hand")
-        pairs = int(group.gather(torch.tensor([own.pairs.pairs.nnz])).sum())
+        pairs = int(group.gather(torch.tensor([own.size])).sum())
         return cls(own, -(-pairs // own.batch_size))
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch, of this process's users."""
-        cuts = even_cuts(self.own.pairs.pairs.nnz, self.steps)
+        cuts = even_cuts(self.own.size, self.steps)
         return self.own.between(cuts, number, salt=rank)
 
 

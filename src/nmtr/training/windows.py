@@ -8,7 +8,7 @@ of its window alone, which are of users from all over the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,17 +70,46 @@ class WindowSampler:
         return cls(records, windows, tuple(sizes), first.negatives, rule, batch_size, seed)
 
     @property
+    def size(self) -> int:
+        """Labelled pairs of an epoch."""
+        return sum(self.sizes)
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch."""
         return sum(-(-size // self.batch_size) for size in self.sizes)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch, as Sampler.epoch gives them."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.windows))
-        for window in order.tolist():
+        for window in self._order(number):
             sampler, users = self._open(window)
             for batch in sampler.epoch(number, rank=rank, world=world):
                 yield replace(batch, user=users[batch.user])
+
+    def between(self, cuts: Sequence[int], number: int, salt: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch that lie between `cuts` of its pairs, from 0 to all of them.
+
+        A batch that ends in another window than it began in has pairs of both.
+        """
+        step, low, begun = 0, 0, list[Batch]()
+        for window in self._order(number):
+            high = low + self.sizes[window]
+            last = int(np.searchsorted(cuts, high, "right")) - 1  # steps below end by here
+            own = np.clip(cuts[step : last + 2], low, high) - low
+            sampler, users = self._open(window)
+            for at, batch in enumerate(sampler.between(own.tolist(), number, salt), step):
+                begun.append(replace(batch, user=users[batch.user]))
+                if at < last:
+                    yield _joined(begun)
+                    begun = []
+            step, low = last, high
+
+    def _order(self, number: int) -> list[int]:
+        """The windows as an epoch goes through them."""
+        order: list[int] = (
+            np.random.default_rng((self.seed, number)).permutation(len(self.windows)).tolist()
+        )
+        return order
 
     def _open(self, window: int) -> tuple[Sampler, torch.Tensor]:
         """What samples the pairs of a window, and the users whom it numbers from 0."""
@@ -92,3 +121,12 @@ class WindowSampler:
         pairs = LabelledPairs.from_records(records)
         own = Sampler(pairs, self.negatives, self.rule, self.batch_size, seed)
         return own, torch.from_numpy(users)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of the rows of several."""
+    some = [each for each in parts if len(each)] or parts[:1]
+    if len(some) == 1:
+        return some[0]
+    names = ("user", "item", "target", "weight")
+    return Batch(*(torch.cat([getattr(each, name) for each in some]) for name in names))
