@@ -21,6 +21,7 @@ NOT_MODELS = (
     "cascades",
     "heldout",
     "observed",
+    "neighbours",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})
