@@ -146,7 +146,11 @@ def test_a_level_starts_from_the_one_below() -> None:
     user = np.argmax(RECORDS.target.lengths(), keepdims=True)
     (low, *above), (*below, high) = RECORDS.sets, RECORDS.sets
     low, high = (each.without(user, each.row(int(user[0]))[:1]) for each in (low, high))
-    start, lower, upper = new(), new(Records(NAMES, (low, *above))), new(Records(NAMES, (*below, high)))
+    start, lower, upper = (
+        new(),
+        new(Records(NAMES, (low, *above))),
+        new(Records(NAMES, (*below, high))),
+    )
     others = RECORDS.histories(np.setdiff1d(np.arange(M), user))
     whole, less, top = (scores(model, others) for model in (start, lower, upper))
     assert (whole - less).abs().amax((0, 2)).min() > 1e-4
@@ -176,7 +180,9 @@ def test_a_behaviour_of_weight_zero_is_in_the_cascade_and_not_learned_from() -> 
     assert model.learns == ("keep",)
     drawn = next(batches(model, RECORDS.only(model.learns), Training(batch_size=64)).epoch(0))
     loss = model.loss(drawn)
-    padded = [torch.cat([torch.zeros(len(drawn), 2), each], 1) for each in (drawn.target, drawn.weight)]
+    padded = [
+        torch.cat([torch.zeros(len(drawn), 2), each], 1) for each in (drawn.target, drawn.weight)
+    ]
     whole = new(lambdas=(1e-9, 1e-9, 1)).loss(Batch(drawn.user, drawn.item, *padded))
     assert loss.item() == pytest.approx(whole.item(), rel=1e-4)
 

@@ -122,6 +122,7 @@ class GraphNMTR(Model):
         self.learns = tuple(b for b, weight in zip(shape.behaviors, weights, strict=True) if weight)
         self.user = nn.Parameter(torch.empty(users, size).normal_(0, config.init_std))
         self.item = nn.Parameter(torch.empty(items, size).normal_(0, config.init_std))
+        self.seed = int(torch.randint(2**62, ()))  # of what is hidden
         self.graphs = nn.ModuleList()
         self.visible: list[Graph] = []
         self.pairs: LabelledPairs | None = None
@@ -147,7 +148,7 @@ class GraphNMTR(Model):
         """Leave other pairs out of the graphs than the epoch before."""
         if self.pairs is None:
             return
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        rng = np.random.default_rng((self.seed, epoch))
         keys, stays = self.pairs.pairs.keys(), rng.random(self.pairs.pairs.nnz) >= self.config.hide
         of_each = [self.pairs.bits & np.uint32(1 << r) > 0 for r in range(self.shape.n_behaviors)]
         sizes = self.shape.n_users, self.shape.n_items

@@ -1,13 +1,13 @@
 """A random walk with restart, one behaviour's graph after the other: nothing is trained.
 
-As in ItemRank (Gori and Pucci, IJCAI 2007) and P3 (Cooper et al., WWW 2014) a step goes from an item
-to one of its users and on to one of theirs, T^r = D_i^-1 X^r' D_u^-1 X^r with X^r (M, N) the records
-of behaviour r and D the degrees; an item without a record stays where it is. The walk of behaviour r
-starts from the user's own records x^r, or from where the walk of the behaviour below has come to,
-which is its prior:
+As in ItemRank (Gori and Pucci, IJCAI 2007) and P3 (Cooper et al., WWW 2014) a step goes from an
+item to one of its users and on to one of their items, T^r = D_i^-1 X^r' D_u^-1 X^r with X^r (M, N)
+the records of behaviour r and D the degrees; where an item has no record the walk stays. That of
+behaviour r starts from the user's own records x^r, or from where the walk of the behaviour below
+has come to, its prior:
 
-    s^r = w_r x^r_u / |x^r_u| + pi^(r-1),    pi^0 = 0
-    pi^r = walk^r(s^r):    a_0 = s^r,    a_(k+1) = restart s^r + (1 - restart) a_k T^r,    pi^r = a_K
+    s^r = w_r x^r_u / |x^r_u| + pi^(r-1),    pi^0 = 0,    pi^r = a_K of
+    a_0 = s^r,    a_(k+1) = restart s^r + (1 - restart) a_k T^r
     score_ui = pi^R_ui / (1 + d^R_i)^penalty,    d^R_i the users with a target record of i
 
 All of it is linear in x, so that a table for each behaviour says what a record leads to, of each
@@ -110,7 +110,7 @@ class Walk(Model):
         self.average = self._scores(average_row(self._starts(records.sets)))[0]
 
     def _ends(self, graphs: list[_Graph], low: int, high: int) -> list[Tensor]:
-        """R times (N, b): where walks end that start under each behaviour from items low..high-1."""
+        """R times (N, b): where walks end that start under each behaviour from items low, ..."""
         start = torch.zeros(self.shape.n_items, high - low)
         start[torch.arange(low, high), torch.arange(high - low)] = 1
         going = start[:, :0]
