@@ -135,7 +135,7 @@ def test_a_share_without_rows_has_no_loss() -> None:
         ({"lambdas": (0.0, 0.0)}, "positive sum"),
         ({"lambdas": (-1.0, 2.0)}, "non-negative"),
         ({"unit": "dot"}, "expected gmf, mlp or neumf, got 'dot'"),
-        ({"cascade": "sum"}, "expected probability, logit or none, got 'sum'"),
+        ({"cascade": "sum"}, "expected probability, logit, product, none, got 'sum'"),
         ({"activation": "step"}, "expected one of relu, .*got 'step'"),
         ({"dropout": 1.0}, "0 <= dropout < 1, got 1.0"),
         ({"l2": -1.0}, "got -1.0"),

@@ -5,6 +5,7 @@ Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019
     p_u, q_i shared by all behaviours                                            (2)
     z^1_ui = f^1(p_u, q_i) + b^1_i,    y^r = sigmoid(z^r)                         (3)
     z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
+             or y^r = y^(r-1) sigmoid(f^r + b^r)    with cascade = product
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
 
 L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so a
@@ -28,10 +29,10 @@ from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.cascades import cascade_logits, gmf_loss, laid_out
 from nmtr.models.embeddings import take_rows
 from nmtr.models.foldin import LogLossFolding, Value, each_of
-from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.kernels.cascade import KINDS, CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Met
-from nmtr.models.losses import link, weighted_log_loss
+from nmtr.models.losses import LINKS, link, weighted_log_loss
 from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.units import (
     ACTIVATIONS,
@@ -57,7 +58,7 @@ class Config:
     """
 
     unit: Literal["gmf", "mlp", "neumf"] = "gmf"
-    cascade: Literal["probability", "logit", "none"] = "probability"
+    cascade: Literal["probability", "logit", "product", "none"] = "probability"
     embedding: int = 64
     layers: tuple[int, ...] = (64, 32, 16)
     activation: str = "relu"
@@ -72,8 +73,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.unit not in ("gmf", "mlp", "neumf"):
             raise ValueError(f"unit: expected gmf, mlp or neumf, got {self.unit!r}")
-        if self.cascade not in ("probability", "logit", "none"):
-            raise ValueError(f"cascade: expected probability, logit or none, got {self.cascade!r}")
+        if self.cascade not in LINKS:
+            raise ValueError(f"cascade: expected {', '.join(LINKS)}, got {self.cascade!r}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
@@ -179,7 +180,8 @@ class NMTR(Model):
 
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)
-        if self.user.is_cpu and self.config.activation == "relu" and not self._drops():
+        compiled = self.user.is_cpu and self.config.activation == "relu" and self.kind in KINDS
+        if compiled and not self._drops():
             return self._fused_loss(batch)
         return self.plain_loss(batch)
 
@@ -199,14 +201,15 @@ class NMTR(Model):
         )  # fmt: skip
         return loss + self._mlp_norm()
 
-    def plain_loss(self, batch: Batch) -> Tensor:
+    def plain_loss(self, batch: Batch, lambdas: Tensor | None = None) -> Tensor:
         """The loss in plain torch, on any device, for any unit."""
+        lambdas = self.lambdas if lambdas is None else lambdas
         behaviors = torch.arange(1, self.shape.n_behaviors + 1, device=batch.user.device)
         depth = ((batch.weight != 0) * behaviors).amax(1)
         loss = self.user.new_zeros(())
         for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
-            loss = loss + self.lambdas[r] * level / max(len(batch), 1)
+            loss = loss + lambdas[r] * level / max(len(batch), 1)
         loss = loss + self._mlp_norm()
         if self.row_l2:
             loss = loss + self.row_l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
@@ -269,7 +272,7 @@ class NMTR(Model):
             lambdas=self.lambdas.tolist(),
             negatives=counts,
             decay=lambda k, pairs: shrink * pairs,
-            loss=None if mlps(self.units) else self._gmf_loss,
+            loss=self._gmf_loss if self.kind in KINDS and not mlps(self.units) else None,
         )
 
     def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:
