@@ -31,7 +31,7 @@ from nmtr.models.graph import Edges, weighted_sums
 from nmtr.models.neighbours import table_sums
 from nmtr.models.space import Range, Space, Weights, Whole
 
-BLOCK_CELLS = 16_000_000  # users and items times walks that go on at once: 64 MB of float32
+BLOCK_CELLS = 4_000_000  # users and items times walks that go on at once: 16 MB of float32
 
 
 @dataclass(frozen=True)
