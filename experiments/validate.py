@@ -35,7 +35,7 @@ METRICS = ("hr@10", "ndcg@10", "hr@100", "ndcg@100")
 
 
 def trial(data: Interactions, given: dict[str, Any]) -> dict[str, Any]:
-    """What a trial gave: in all users, and by whether lower records of their held-out pair stayed."""
+    """What a trial gave: all users, and by whether lower records of the held-out pair stayed."""
     asked = dict(given)
     preset, protocol = asked.pop("preset", None), asked.pop("protocol", "as-published")
     name = asked.pop("model", None)
