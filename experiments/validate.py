@@ -118,7 +118,7 @@ def table() -> str:
 def _pair(values: dict[str, float] | None, k: int) -> str:
     if values is None:
         return "-"
-    return "/".join(f"{values[f'{name}@{k}']:.4f}"[1:] for name in ("hr", "ndcg"))
+    return "/".join(f"{values[f'{name}@{k}']:.4f}".removeprefix("0") for name in ("hr", "ndcg"))
 
 
 def _plain(value: Any) -> str:

@@ -65,7 +65,7 @@ def test_weights_come_to_half_of_one_over_the_mean_loss() -> None:
     for _ in range(300):
         (slope,) = torch.autograd.grad(model.loss(met), [model.spread])
         with torch.no_grad():
-            model.spread -= slope
+            model.spread.sub_(slope)
     expected = [1 / (2 * mean) for mean in means(model, met)]
     assert model.spread.neg().exp().tolist() == pytest.approx(expected, rel=1e-3)
     model.loss(met)

@@ -44,8 +44,13 @@ def random_cells() -> list[npt.NDArray[np.bool_]]:
     return found
 
 
+def csr(cells: npt.NDArray[np.bool_]) -> CSR:
+    users, items = np.nonzero(cells)
+    return CSR.from_pairs(users, items, M, N)
+
+
 CELLS = random_cells()
-RECORDS = Records(NAMES, tuple(CSR.from_pairs(*np.nonzero(each), M, N) for each in CELLS))
+RECORDS = Records(NAMES, tuple(csr(each) for each in CELLS))
 EVERYONE = RECORDS.histories(np.arange(M))
 
 

@@ -32,8 +32,13 @@ def random_cells() -> npt.NDArray[np.bool_]:
     return found
 
 
+def csr(cells: npt.NDArray[np.bool_]) -> CSR:
+    users, items = np.nonzero(cells)
+    return CSR.from_pairs(users, items, M, N)
+
+
 CELLS = random_cells()
-RECORDS = Records(NAMES, tuple(CSR.from_pairs(*np.nonzero(each), M, N) for each in CELLS))
+RECORDS = Records(NAMES, tuple(csr(each) for each in CELLS))
 
 
 def new(**options: Any) -> WholeNMTR:

@@ -70,9 +70,9 @@ def test_slopes_are_those_of_finite_differences(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = new().double()
     model.lambdas = model.lambdas.double()
-    pairs = [torch.from_numpy(rng.integers(0, size, 6)) for size in (5, 7)]
+    user, item = (torch.from_numpy(rng.integers(0, size, 6)) for size in (5, 7))
     target, weight = (torch.from_numpy(rng.integers(0, 2, (6, 3)).astype(float)) for _ in range(2))
-    batch = Batch(*pairs, target, weight)
+    batch = Batch(user, item, target, weight)
     model.loss(batch).backward()  # type: ignore[no-untyped-call]
     for each in (model.user, model.item, model.bias):
         if each.grad is None:
@@ -102,7 +102,7 @@ def test_it_learns_from_what_goes_no_further() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             assert model.bias.grad is not None
-            model.bias -= 0.5 * model.bias.grad.to_dense()
+            model.bias.sub_(model.bias.grad.to_dense(), alpha=0.5)
     after: Tensor = model.pair_logits(one, one)[0]
     assert after[0] > before[0]
     assert (after[1:] < before[1:]).all()

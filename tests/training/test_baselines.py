@@ -39,8 +39,8 @@ def one_thread() -> Iterator[None]:
 
 def new(records: Records, name: str) -> Model:
     torch.manual_seed(0)
-    more = {"neumf": {"pretrain": 2}, "nmtr-graph": {"hide": 0.3}}
-    options = {"embedding": 8} | more.get(name, {})
+    more: dict[str, dict[str, Any]] = {"neumf": {"pretrain": 2}, "nmtr-graph": {"hide": 0.3}}
+    options: dict[str, Any] = {"embedding": 8} | more.get(name, {})
     return make(name, options, Shape(records.n_users, records.n_items, records.behaviors))
 
 

@@ -159,7 +159,8 @@ class GraphNMTR(Model):
         self.check_batch(batch)
         self.stale = True
         pairwise = TripleLoss.apply if self.user.is_cpu else pairwise_loss
-        user, item = self.user, self.item
+        user: Tensor = self.user
+        item: Tensor = self.item
         users: list[Tensor] = []
         items: list[Tensor] = []
         loss = user.new_zeros(())
@@ -199,8 +200,10 @@ class GraphNMTR(Model):
         if not self.stale:
             return
         self.stale = False
-        depth, user, item = self.config.layers, self.user, self.item
-        users = []
+        depth = self.config.layers
+        user: Tensor = self.user
+        item: Tensor = self.item
+        users: list[Tensor] = []
         for r, graph in enumerate(each for each in self.graphs if isinstance(each, Graph)):
             sums = graph.sums(user, item, depth - 1)
             self.reach[r] = graph.item_scale[:, None] * sums[1]

@@ -120,7 +120,7 @@ class Walk(Model):
             for _ in range(self.config.steps):
                 there = back * going + (1 - back) * graph.step(there)
             going = there
-        return list(going.split(high - low, 1))
+        return list(torch.split(going, high - low, 1))
 
     def _starts(self, sets: tuple[CSR, ...]) -> csr_array:
         """(rows, R * N) how much of a walk starts from each record; a row adds up to 1, or to 0."""
