@@ -6,11 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -279,6 +281,17 @@ def test_no_trial_goes_on_past_the_minutes_however_often_the_study_is_taken_up(
 def test_a_budget_of_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"1 trial or more.*got"):
         Budget(**wrong)
+
+
+def test_of_two_that_run_at_once_the_later_may_end_first(tmp_path: Path) -> None:
+    told: list[int] = []
+    with searching(tmp_path, hill(0.01)) as found:
+        both = replace(found, notify=lambda trial, done, share: told.append(trial.number))
+        trials = [both.propose(running)[0] for running in range(2)]
+        for each in reversed(trials):
+            Watch(each, "ndcg@100", math.inf).end(TrialState.COMPLETE, 0.5, epoch=1)
+            both.tell(each.number, 2)
+    assert told == [1, 0]
 
 
 def test_a_study_is_used_by_one_search_at_a_time(tmp_path: Path) -> None:

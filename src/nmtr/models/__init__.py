@@ -18,6 +18,7 @@ NOT_MODELS = (
     *("base", "losses", "units", "kernels", "embeddings", "levels", "strangers", "graph"),
     "space",
     "foldin",
+    "towers",
     "cascades",
     "heldout",
     "observed",

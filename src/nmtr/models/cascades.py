@@ -14,7 +14,8 @@ from nmtr.models.kernels.cascade import KINDS
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.user import gmf_user
 from nmtr.models.losses import link
-from nmtr.models.units import Unit, first_layers, gmf_weights, mlps, upper_weights
+from nmtr.models.towers import first_layers
+from nmtr.models.units import Unit, gmf_weights, mlps, upper_weights
 
 
 def laid_out(
@@ -29,18 +30,14 @@ def laid_out(
     if like and not widths:
         (own,) = _arrays(p)
         none = np.zeros((len(own), 0), np.float32)
-        return like._replace(p=own, first_p=none, last_p=none)
+        return like._replace(p=own, first_p=none)
     found = mlps(units)
     towers = [each.tower for each in found]
-    last = -widths[0] if widths else None
-    sides = slice(last), slice(last, None)
     if like:
-        ours, _ = first_layers(towers, p, item[:0])
-        own, first, top = _arrays(p, *(ours[:, side] for side in sides))
-        return like._replace(p=own, first_p=first, last_p=top)
+        own, first = _arrays(p, first_layers(towers, p, item[:0])[0])
+        return like._replace(p=own, first_p=first)
     both = first_layers(towers, p, item)
-    parts = [each[:, side] for side in sides for each in both]
-    learned = (p, item, bias, gmf_weights(units, p), *parts, upper_weights(found, p))
+    learned = (p, item, bias, gmf_weights(units, p), *both, upper_weights(found, p))
     rows = [*_arrays(*learned), np.array(widths, np.int64)]
     return Cascade(*rows)
 

@@ -30,10 +30,12 @@ from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.foldin import LogLossFolding
 from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.kernels.rows import Levels
 from nmtr.models.losses import weighted_log_loss
 from nmtr.models.space import Choice, Space
 from nmtr.models.strangers import known_users, user_rows
-from nmtr.models.units import first_layers, gmf_weights, mlps, upper_weights
+from nmtr.models.towers import first_layers
+from nmtr.models.units import gmf_weights, mlps, upper_weights
 
 Taken = tuple[Tensor, Tensor, Tensor]  # the rows of p, q and bias that a batch meets
 UnitName = Literal["gmf", "mlp", "neumf"]
@@ -154,10 +156,12 @@ class NCF(Model):
         found = mlps(self.towers[1].units)
         upper, last = upper_weights(found, p), self.config.layers[-1]
         upper = torch.cat([upper[:, :-last], upper[:, -last:] / 2], 1)
+        met = users.met(), items.met()
+        levels = Levels.of(met[0], batch.weight), Levels.of(met[1], batch.weight)
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
             p, q, (bias + mlp_bias) / 2, gmf_weights(self.towers[0].units, p) / 2,
-            *first_layers([each.tower for each in found], mlp_p, mlp_q), upper, users.met(),
-            items.met(), batch.target, batch.weight, self.towers[0].lambdas, self.config.layers,
+            *first_layers([each.tower for each in found], mlp_p, mlp_q, levels), upper, *met,
+            levels, batch.target, batch.weight, self.towers[0].lambdas, self.config.layers,
             "none", 0.0,
         )  # fmt: skip
         return loss

@@ -31,13 +31,13 @@ from nmtr.models.embeddings import take_rows
 from nmtr.models.foldin import LogLossFolding, Value, each_of
 from nmtr.models.kernels.cascade import KINDS, CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
-from nmtr.models.kernels.rows import Met
+from nmtr.models.kernels.rows import Levels, Met
 from nmtr.models.losses import LINKS, link, weighted_log_loss
 from nmtr.models.space import BATCHES, Space, Weights
+from nmtr.models.towers import first_layers
 from nmtr.models.units import (
     ACTIVATIONS,
     Unit,
-    first_layers,
     gmf_weights,
     make_unit,
     mlp_space,
@@ -194,9 +194,12 @@ class NMTR(Model):
         p, q, bias = self.taken(torch.from_numpy(users.indices), torch.from_numpy(items.indices))
         towers = [unit.tower for unit in mlps(self.units)]
         widths = self.config.layers if towers else ()
+        levels = None
+        if towers:
+            levels = Levels.of(users, batch.weight), Levels.of(items, batch.weight)
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
-            p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q),
-            upper_weights(mlps(self.units), p), users, items, batch.target, batch.weight,
+            p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q, levels),
+            upper_weights(mlps(self.units), p), users, items, levels, batch.target, batch.weight,
             self.lambdas, widths, self.kind, self.row_l2,
         )  # fmt: skip
         return loss + self._mlp_norm()
@@ -217,10 +220,10 @@ class NMTR(Model):
 
     def _mlp_norm(self) -> Tensor | float:
         """mlp_l2 / 2 of the squares of the MLPs' own weights."""
-        weights = [each for mlp in mlps(self.units) for each in mlp.parameters()]
+        weights = [each.flatten() for mlp in mlps(self.units) for each in mlp.parameters()]
         if not (self.config.mlp_l2 and weights):
             return 0.0
-        return self.config.mlp_l2 / 2 * torch.stack([w.square().sum() for w in weights]).sum()
+        return self.config.mlp_l2 / 2 * torch.cat(weights).square().sum()
 
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""

@@ -177,16 +177,6 @@ def gmf_weights(units: Iterable[nn.Module], p: Tensor) -> Tensor:
     return torch.stack(found) if found else p.new_zeros(len(list(units)), 0)
 
 
-def first_layers(towers: list[Tower], p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """(U, R * H), (N, R * H) the first layers of all towers before activation, in one product."""
-    if not towers:
-        return p.new_zeros(len(p), 0), q.new_zeros(len(q), 0)
-    for_p = torch.cat([each.first_p.weight for each in towers])
-    for_q = torch.cat([each.first_q.weight for each in towers])
-    shift = torch.cat([each.first_p.bias for each in towers])
-    return F.linear(p, for_p, shift), F.linear(q, for_q)
-
-
 def upper_weights(found: list[MLP], p: Tensor) -> Tensor:
     """(R, S) each MLP above its first layer: per layer its weights (in, out) and bias, then h."""
     if not found:

@@ -141,7 +141,7 @@ class Search:
     def tell(self, number: int, share: int) -> None:
         """Notify of a trial that has ended."""
         if self.notify:
-            self.notify(self.study.trials()[number], len(self.finished()), share)
+            self.notify(self.study.trial(number), len(self.finished()), share)
 
     def edges(self) -> dict[str, Side]:
         """On which edges of the space, as wide as it is now, the winner lies."""
@@ -170,7 +170,7 @@ class Search:
         assert isinstance(narrow, Range)
         low = side == "low"
         opened = replace(wide, high=narrow.low) if low else replace(wide, low=narrow.high)
-        winner = next(each for each in self.study.trials() if each.number == now.winner)
+        winner = self.study.trial(now.winner)
         return {**self._known(winner.options, now), name: opened.at(0.5)}
 
     def propose(self, running: int = 0) -> tuple[optuna.Trial, dict[str, Any]]:

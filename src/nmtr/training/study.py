@@ -127,6 +127,10 @@ class Study:
         """Every trial but the one that is running."""
         return [_read(each) for each in self.inner.get_trials(deepcopy=False, states=ENDED)]
 
+    def trial(self, number: int) -> Trial:
+        """A trial that has ended; those before it may still be running."""
+        return next(each for each in self.trials() if each.number == number)
+
     def best(self) -> Trial | None:
         """The trial with the highest value, the earliest of equals."""
         done = [each for each in self.trials() if each.value is not None]

@@ -18,7 +18,7 @@ from nmtr.models.kernels import CHUNK, FAST, Floats, Ints
 from nmtr.models.kernels.gmf import gmf_down, gmf_up
 from nmtr.models.kernels.logistic import logistic
 from nmtr.models.kernels.mlp import mlp_down, mlp_up
-from nmtr.models.kernels.rows import shrink
+from nmtr.models.kernels.rows import by_depth, depth_of, shrink
 from nmtr.models.kernels.threads import in_threads
 
 KINDS = {"none": 0, "probability": 1, "logit": 2}
@@ -29,19 +29,23 @@ class CascadeLoss(torch.autograd.Function):
     """The weighted log loss of a batch through R units of GMF, MLP or both, plus L2 on its rows.
 
     Inputs: p (U, E), q (N, E) and bias (N, R), the rows that the batch meets; h (R, E) of the GMF
-    units or (R, 0); first_p (U, R * H), first_q (N, R * H), the MLPs' first layers before
-    activation (relu), or (., 0); upper (R, S), each MLP's weights above as `upper_weights` lays
-    them out. Then which users and items the rows met; target, weight (B, R); lambdas (R,); the
-    widths of the MLP's layers, the cascade's kind, and l2.
+    units or (R, 0); first_p, first_q (., H), the MLPs' first layers before activation (relu) as
+    `first_layers` has them by level, or (., 0); upper (R, S), each MLP's weights above as
+    `upper_weights` lays them out. Then which users and items the rows met, and the levels of both,
+    or None without MLPs; target, weight (B, R); lambdas (R,); the widths of the MLP's layers, the
+    cascade's kind, and l2.
     """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *learned, users, items, target, weight, lambdas, widths, kind, l2 = inputs
+        *learned, users, items, levels, target, weight, lambdas, widths, kind, l2 = inputs
         values = [each.detach().numpy() for each in learned]
         rows = (users.places, items.places, target.numpy(), weight.numpy())
         share = np.float32(1 / max(len(target), 1))
-        fixed = (lambdas.numpy(), np.array(widths, np.int64), KINDS[kind], share)
+        ranked: list[Ints] = [np.empty(0, np.int64)] * 4
+        if levels:
+            ranked = [part for side in levels for part in (side.rank, side.starts())]
+        fixed = (*ranked, lambdas.numpy(), np.array(widths, np.int64), KINDS[kind], share)
         loss, grads = _in_threads(values, rows, fixed)
         if l2:
             for at, met in enumerate((users, items, items)):  # p, q and bias
@@ -55,7 +59,7 @@ class CascadeLoss(torch.autograd.Function):
         grads = [torch.from_numpy(each) for each in ctx.grads]
         if outer != 1:
             grads = [outer * each for each in grads]
-        return (*grads, *[None] * 8)
+        return (*grads, *[None] * 9)
 
 
 def _in_threads(
@@ -63,7 +67,7 @@ def _in_threads(
 ) -> tuple[float, list[Floats]]:
     """The loss and the gradient of each of `values`, the rows cut between users into parts."""
     u = rows[0]
-    cuts = user_cuts(u, torch.get_num_threads())
+    cuts = user_cuts(u, torch.get_num_threads() - 1)  # one draws the next batch
     of_users = (0, 4)  # p and first_p: parts have users of their own, and add to one array
     whole = {at: np.zeros_like(values[at]) for at in of_users}
 
@@ -92,13 +96,14 @@ def user_cuts(u: Ints, threads: int) -> list[int]:
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def cascade_rows(
-    low: int, high: int, u: Ints, i: Ints, target: Floats, weight: Floats, lambdas: Floats,
-    widths: Ints, kind: int, share: np.float32,
+    low: int, high: int, u: Ints, i: Ints, target: Floats, weight: Floats,
+    rank_p: Ints, start_p: Ints, rank_q: Ints, start_q: Ints,
+    lambdas: Floats, widths: Ints, kind: int, share: np.float32,
     p: Floats, q: Floats, bias: Floats, h: Floats, first_p: Floats, first_q: Floats, upper: Floats,
     gp: Floats, gq: Floats, gb: Floats, gh: Floats, g_first_p: Floats, g_first_q: Floats,
     g_upper: Floats,
 ) -> float:  # fmt: skip
-    """The loss of rows low..high-1; adds to the gradients."""
+    """The loss of rows low..high-1, deepest first, so that a chunk's reach the same level."""
     R = weight.shape[1]
     E = h.shape[1]
     hidden = np.empty(R * CHUNK * widths.sum(), np.float32)
@@ -109,20 +114,28 @@ def cascade_rows(
     y = np.empty((R, CHUNK), np.float32)
     g = np.empty((R, CHUNK), np.float32)
     softplus, bits = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.int32)
-    order = np.empty(CHUNK, np.int64)
+    at_p, at_q = np.empty((R, CHUNK), np.int64), np.empty((R, CHUNK), np.int64)
+    order, counts = by_depth(depth_of(weight[low:high]), R)
+    order += low
     reach = np.empty(R, np.int64)
     loss = 0.0
-    for start in range(low, high, CHUNK):
-        n = min(CHUNK, high - start)
-        by_depth(weight[start : start + n], order, reach)
-        users, items = u[start : start + n][order[:n]], i[start : start + n][order[:n]]
+    for start in range(0, high - low, CHUNK):
+        chosen = order[start : start + CHUNK]
+        n = len(chosen)
+        users, items = u[chosen], i[chosen]
+        for r in range(R):
+            reach[r] = min(max(counts[r] - start, 0), n)
         for r in range(R):
             for c in range(reach[r]):
                 z[r, c] = bias[items[c], r]
         if E:
             gmf_up(p, q, h, users, items, reach, pq, z)
         if len(widths):
-            mlp_up(first_p, first_q, upper, widths, users, items, reach, hidden, z)
+            for r in range(R):
+                for c in range(reach[r]):
+                    at_p[r, c] = start_p[r] + rank_p[users[c]]
+                    at_q[r, c] = start_q[r] + rank_q[items[c]]
+            mlp_up(first_p, first_q, upper, widths, at_p, at_q, reach, hidden, z)
         for r in range(R):
             m = reach[r]
             if r and kind == 1:
@@ -131,7 +144,7 @@ def cascade_rows(
                 z[r, :m] = np.float32(0.5) * (z[r, :m] + z[r - 1, :m])
             logistic(z[r, :m], y[r], softplus, bits)
             for c in range(m):
-                row = start + order[c]
+                row = chosen[c]
                 scale = weight[row, r] * lambdas[r] * share
                 loss += float(scale * (softplus[c] - target[row, r] * z[r, c]))
                 g[r, c] = scale * (y[r, c] - target[row, r])
@@ -147,46 +160,7 @@ def cascade_rows(
                 gb[items[c], r] += g[r, c]
         if len(widths):
             into = (g_first_p, g_first_q, g_upper)
-            mlp_down(upper, widths, users, items, reach, hidden, slope, g, *into)
+            mlp_down(upper, widths, at_p, at_q, reach, hidden, slope, g, *into)
         if E:
             gmf_down(p, q, h, users, items, reach, pq, g, gp, gq, gh)
     return loss
-
-
-@numba.njit(cache=True, nogil=True)
-def by_depth(weight: Floats, order: Ints, reach: Ints) -> None:
-    """Rows by the highest behaviour that weighs, highest first; how many reach each behaviour."""
-    n, R = weight.shape
-    reach[:] = 0
-    depth = np.zeros(n, np.int64)
-    for c in range(n):
-        for r in range(R):
-            if weight[c, r] != 0:
-                depth[c] = r + 1
-        for r in range(depth[c]):
-            reach[r] += 1
-    place = np.zeros(R + 1, np.int64)  # where the rows of this depth begin
-    for d in range(R):
-        place[d] = reach[d]
-    for c in range(n):
-        order[place[depth[c]]] = c
-        place[depth[c]] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _met(indices: Ints, size: int) -> tuple[Ints, Ints, Ints]:
-    times = np.zeros(size, np.int64)
-    for index in indices:
-        times[index] += 1
-    slot = np.empty(size, np.int64)
-    rows = np.empty(min(len(indices), size), np.int64)
-    n = 0
-    for index in range(size):
-        if times[index]:
-            slot[index] = n
-            rows[n] = index
-            n += 1
-    places = np.empty(len(indices), np.int64)
-    for b in range(len(indices)):
-        places[b] = slot[indices[b]]
-    return rows[:n], places, times[rows[:n]]

@@ -10,10 +10,14 @@ from nmtr.models.kernels import FAST, Floats, Ints
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def mlp_up(
-    first_p: Floats, first_q: Floats, upper: Floats, widths: Ints, users: Ints, items: Ints,
+    first_p: Floats, first_q: Floats, upper: Floats, widths: Ints, at_p: Ints, at_q: Ints,
     reach: Ints, hidden: Floats, z: Floats,
 ) -> None:  # fmt: skip
-    """z[r] += each MLP's output, its layers after activation kept in hidden."""
+    """z[r] += each MLP's output, its layers after activation kept in hidden.
+
+    first_p (., H), first_q (., H): the first layers before activation; at_p, at_q (R, n): which of
+    their rows each unit takes for each pair.
+    """
     H, at = widths[0], 0
     for r in range(len(upper)):
         n, flat = reach[r], upper[r]
@@ -21,8 +25,7 @@ def mlp_up(
         at += n * H
         for c in range(n):
             row = below[c]
-            ours = first_p[users[c]][r * H : (r + 1) * H]
-            theirs = first_q[items[c]][r * H : (r + 1) * H]
+            ours, theirs = first_p[at_p[r, c]], first_q[at_q[r, c]]
             for e in range(H):
                 both = ours[e] + theirs[e]
                 row[e] = both if both > 0 else np.float32(0)
@@ -51,7 +54,7 @@ def mlp_up(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def mlp_down(
-    upper: Floats, widths: Ints, users: Ints, items: Ints, reach: Ints, hidden: Floats,
+    upper: Floats, widths: Ints, at_p: Ints, at_q: Ints, reach: Ints, hidden: Floats,
     slope: Floats, g: Floats, g_first_p: Floats, g_first_q: Floats, g_upper: Floats,
 ) -> None:  # fmt: skip
     """From the slopes g of the logits to those of the MLPs' first layers and of what is above."""
@@ -93,9 +96,7 @@ def mlp_down(
             for e in range(n * a):
                 line[e] = line[e] if gate[e] > 0 else np.float32(0)
         for c in range(n):
-            ours = g_first_p[users[c]][r * H : (r + 1) * H]
-            theirs = g_first_q[items[c]][r * H : (r + 1) * H]
-            row = d[c]
+            ours, theirs, row = g_first_p[at_p[r, c]], g_first_q[at_q[r, c]], d[c]
             for e in range(H):
                 ours[e] += row[e]
                 theirs[e] += row[e]

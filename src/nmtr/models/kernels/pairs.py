@@ -15,9 +15,9 @@ class Cascade(NamedTuple):
     """A cascade of units by probability (NMTR, eq. 4), laid out for B users and all N items.
 
     p (B, E), q (N, E), bias (N, R); h (R, E) of the GMF units, or (R, 0); the MLPs' first layers
-    before activation, first_p (B, (R-1) * H) and first_q (N, (R-1) * H) for all levels but the
-    highest, last_p (B, H) and last_q (N, H) for that one; upper (R, S) as units.upper_weights has
-    it; the widths of the MLPs' layers. Without MLPs, H = S = 0 and there are no widths.
+    before activation, level after level, first_p (R * B, H) and first_q (R * N, H); upper (R, S) as
+    units.upper_weights has it; the widths of the MLPs' layers. Without MLPs, H = S = 0 and there
+    are no widths.
 
     The highest level adds a probability to its own part, f^R + b^R, which is therefore a *floor*
     of its logit: a logit is at least its floor and at most 1 more.
@@ -29,8 +29,6 @@ class Cascade(NamedTuple):
     h: Floats
     first_p: Floats
     first_q: Floats
-    last_p: Floats
-    last_q: Floats
     upper: Floats
     widths: Ints
 
@@ -50,15 +48,16 @@ def floors(c: Cascade, low: int, high: int) -> Floats:
             out[user] = last
     if len(c.widths):
         hidden = np.empty(CHUNK * c.widths.sum(), np.float32)
-        all_items, reach = np.arange(N), np.empty(1, np.int64)
+        all_items = np.arange((R - 1) * N, R * N).reshape(1, N)
+        reach = np.empty(1, np.int64)
         for user in range(users):
-            same = np.full(CHUNK, low + user)
+            same = np.full((1, CHUNK), (R - 1) * len(c.p) + low + user)
             line = out[user : user + 1]
             for start in range(0, N, CHUNK):
                 reach[0] = min(CHUNK, N - start)
                 mlp_up(
-                    c.last_p, c.last_q, c.upper[R - 1 :], c.widths, same,
-                    all_items[start:], reach, hidden, line[:, start:],
+                    c.first_p, c.first_q, c.upper[R - 1 :], c.widths, same,
+                    all_items[:, start:], reach, hidden, line[:, start:],
                 )  # fmt: skip
     return out
 
@@ -81,12 +80,16 @@ def levels(c: Cascade, user: int, items: Ints, floor: Floats, z: Floats) -> None
                 z[r, x] += total
     if len(c.widths):
         hidden = np.empty((R - 1) * CHUNK * c.widths.sum(), np.float32)
-        same, reach = np.full(CHUNK, user), np.empty(R - 1, np.int64)
+        same, theirs_at = np.empty((R - 1, CHUNK), np.int64), np.empty((R - 1, n), np.int64)
+        for r in range(R - 1):
+            same[r] = r * len(c.p) + user
+            theirs_at[r] = r * len(c.q) + items
+        reach = np.empty(R - 1, np.int64)
         for start in range(0, n, CHUNK):
             reach[:] = min(CHUNK, n - start)
             mlp_up(
-                c.first_p, c.first_q, c.upper[: R - 1], c.widths, same, items[start:], reach,
-                hidden, z[:, start:],
+                c.first_p, c.first_q, c.upper[: R - 1], c.widths, same, theirs_at[:, start:],
+                reach, hidden, z[:, start:],
             )  # fmt: skip
     for x in range(n):
         for r in range(1, R - 1):

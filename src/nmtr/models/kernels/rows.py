@@ -32,6 +32,70 @@ class Met:
         return cls(*_met(indices.numpy(), size))
 
 
+@dataclass(frozen=True)
+class Levels:
+    """The distinct rows of a batch by the highest behaviour that they reach, highest first.
+
+    order (n,): which of them comes at each place; rank (n,): the place of each; counts (R,): how
+    many reach each behaviour, which are the first ones.
+    """
+
+    order: Ints
+    rank: Ints
+    counts: Ints
+
+    @classmethod
+    def of(cls, met: Met, weight: Tensor) -> Levels:
+        """weight (B, R) of the batch's rows."""
+        return cls(*_levels(met.places, weight.numpy(), len(met.indices)))
+
+    def starts(self) -> Ints:
+        """(R,) where each behaviour's rows begin, when they are laid one after the other."""
+        starts: Ints = np.cumsum(self.counts) - self.counts
+        return starts
+
+
+@numba.njit(cache=True, nogil=True)
+def depth_of(weight: Floats) -> Ints:
+    """(B,) the highest behaviour that weighs in each row of weight (B, R), counted from 1; or 0."""
+    n, R = weight.shape
+    depth = np.zeros(n, np.int64)
+    for b in range(n):
+        for r in range(R):
+            if weight[b, r] != 0:
+                depth[b] = r + 1
+    return depth
+
+
+@numba.njit(cache=True, nogil=True)
+def by_depth(depth: Ints, R: int) -> tuple[Ints, Ints]:
+    """The places of rows, deepest first and else in order; how many reach each behaviour."""
+    counts = np.zeros(R, np.int64)
+    for each in depth:
+        for r in range(each):
+            counts[r] += 1
+    place = np.zeros(R + 1, np.int64)  # where the rows of this depth begin
+    place[:R] = counts
+    order = np.empty(len(depth), np.int64)
+    for b in range(len(depth)):
+        order[place[depth[b]]] = b
+        place[depth[b]] += 1
+    return order, counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _levels(places: Ints, weight: Floats, size: int) -> tuple[Ints, Ints, Ints]:
+    of_rows = depth_of(weight)
+    depth = np.zeros(size, np.int64)
+    for b in range(len(places)):
+        depth[places[b]] = max(depth[places[b]], of_rows[b])
+    order, counts = by_depth(depth, weight.shape[1])
+    rank = np.empty(size, np.int64)
+    for place in range(size):
+        rank[order[place]] = place
+    return order, rank, counts
+
+
 @numba.njit(cache=True, nogil=True)
 def _met(indices: Ints, size: int) -> tuple[Ints, Ints, Ints]:
     times = np.zeros(size, np.int64)
