@@ -172,7 +172,7 @@ def test_the_mlp_s_own_weights_learn_at_their_share_of_the_rate() -> None:
     ("wrong", "said"),
     [
         ({"pretrain": -1}, "pretrain: expected 0 epochs or more, got -1"),
-        ({"unit": "dot"}, "unit: expected gmf, mlp or neumf, got 'dot'"),
+        ({"unit": "dot"}, "unit: expected one of gmf, mlp, neumf, got 'dot'"),
         ({"embedding": 0}, "embedding"),
         ({"dropout": 1.0}, "dropout"),
         ({"l2": -1.0}, "l2"),

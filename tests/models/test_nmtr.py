@@ -20,7 +20,7 @@ from nmtr.training.optim import make_optimizer
 M, N, B = 6, 9, 40
 NAMES = ("one", "two", "three", "four")
 UNITS = ("gmf", "mlp", "neumf")
-CASCADES = ("probability", "logit", "none")
+CASCADES = ("probability", "logit", "product", "none")
 EVERY = pytest.mark.parametrize(
     ("unit", "cascade", "r"),
     [(unit, cascade, r) for unit in UNITS for cascade in CASCADES for r in (1, 2, 4)],
@@ -95,6 +95,9 @@ class Paper:
                 own = 1 / (1 + torch.exp(-found[-1])) + own
             elif r and self.config.cascade == "logit":
                 own = (found[-1] + own) / 2
+            elif r and self.config.cascade == "product":
+                y = 1 / (1 + torch.exp(-found[-1])) / (1 + torch.exp(-own))
+                own = torch.log(y / (1 - y))
             found.append(own)
         return found
 

@@ -33,6 +33,7 @@ def untrained(data: Interactions, model: str, **options: object) -> Run:
         ("nmtr-gmf", "probability", "index"),
         ("nmtr-neumf", "logit", "index"),
         ("nmtr-mlp", "none", "vector"),
+        ("nmtr-gmf", "product", "vector"),
     ],
 )
 def test_onnx_scores_as_torch_does(

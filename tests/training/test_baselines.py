@@ -20,7 +20,7 @@ from nmtr.training.run import Settings, execute, open_run
 from nmtr.training.trainer import Training, batches, train
 
 SWEPT = ("bpr", "mc-bpr")
-BATCHED = ("cmf", "mc-gmf", "neumf", "lightgcn")
+BATCHED = ("cmf", "mc-gmf", "neumf", "lightgcn", "nmtr-graph", "nmtr-whole")
 Small = Callable[..., Settings]
 
 
@@ -39,7 +39,8 @@ def one_thread() -> Iterator[None]:
 
 def new(records: Records, name: str) -> Model:
     torch.manual_seed(0)
-    options = {"embedding": 8} | ({"pretrain": 2} if name == "neumf" else {})
+    more: dict[str, dict[str, Any]] = {"neumf": {"pretrain": 2}, "nmtr-graph": {"hide": 0.3}}
+    options: dict[str, Any] = {"embedding": 8} | more.get(name, {})
     return make(name, options, Shape(records.n_users, records.n_items, records.behaviors))
 
 

@@ -48,11 +48,11 @@ def train(
     out
         folder of the run.
     model
-        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level), nmtr-funnel (past the paper);
-        of the target alone: bpr,
-        gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of memory:
-        popularity, replay;
-        linear and alike: ease, itemknn, ials; on the graph of users and items: lightgcn.
+        nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level), nmtr-funnel (past the paper),
+        nmtr-graph, nmtr-whole (without sampling), nmtr-balanced (weights learned); of the target
+        alone: bpr, gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of
+        memory: popularity, replay; linear and alike: ease, itemknn, ials; on the graph of users and
+        items: lightgcn, walk.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset

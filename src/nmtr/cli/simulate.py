@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from nmtr.cli.show import bar, emit_json, remark
 
@@ -44,7 +45,7 @@ def simulate(
     from nmtr.data.simulator import SimulatorConfig
     from nmtr.data.simulator import simulate as run
 
-    when = {"start": first_day(until, days)} if until else {}
+    when: dict[str, Any] = {"start": first_day(until, days)} if until else {}
     config = SimulatorConfig(users=users, items=items, events=events, days=days, seed=seed, **when)
     with bar("simulate") as progress:
         run(config, out, progress=progress)

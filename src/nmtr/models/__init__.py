@@ -22,6 +22,7 @@ NOT_MODELS = (
     "cascades",
     "heldout",
     "observed",
+    "neighbours",
 )
 VARIANTS = {
     f"{prefix}{unit}": (name, {"unit": unit})

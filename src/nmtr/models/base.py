@@ -89,7 +89,8 @@ class Model(nn.Module):
     column, preferred or not. warm_up: so many first epochs are another loss's, and are not chosen.
     reads: encode makes states of histories alone, whoever's they are. describes: it learns from
     attributes, so that it has a state for users whom training did not meet. divides: its loss is a
-    mean over the rows of a batch, so that several processes may each take a part of them.
+    mean over the rows of a batch, so that several processes may each take a part of them. whole: a
+    batch is all records of some users, without negatives.
     """
 
     trained: ClassVar[bool] = False
@@ -98,6 +99,7 @@ class Model(nn.Module):
     reads: ClassVar[bool] = False
     describes: ClassVar[bool] = False
     divides: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
     levels: Levels | None = None
     warm_up: int = 0
 

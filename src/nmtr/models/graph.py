@@ -1,6 +1,6 @@
 """Propagation over a bipartite graph of users and items; a symmetric one, so alike backwards.
 
-Letters: M users, N items, E embedding size.
+Letters: M users, N items, E embedding size, T triples of a batch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
+
+from nmtr.models.base import Batch
 
 Edges = tuple[Tensor, Tensor, Tensor]  # a CSR: (rows + 1,) ends, (edges,) columns and weights
 
@@ -92,3 +94,15 @@ def weighted_sums(edges: Edges, x: Tensor) -> Tensor:
     return embedding_bag(
         indices, x, indptr, mode="sum", per_sample_weights=weights, include_last_offset=True
     )
+
+
+def triples(batch: Batch, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """(T,) each: users, their positives and their negatives under one of a batch's behaviours.
+
+    A negative's positive is the last one before it.
+    """
+    positive = (batch.target > 0).any(1)
+    place = torch.arange(len(batch), device=positive.device)
+    last = torch.where(positive, place, 0).cummax(0).values
+    rows = ((batch.weight[:, column] > 0) & ~positive).nonzero().squeeze(1)
+    return batch.user[rows], batch.item[last[rows]], batch.item[rows]

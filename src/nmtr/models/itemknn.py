@@ -21,9 +21,8 @@ from torch import Tensor
 from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import average_row, check_weights, weighted_sum, weights_of
 from nmtr.models.base import Model, Shape
+from nmtr.models.neighbours import BLOCK_CELLS, table_sums
 from nmtr.models.space import Range, Space, Weights, Whole
-
-BLOCK_CELLS = 4_000_000  # pairs of items compared at once: 16 MB of float32
 
 
 @dataclass(frozen=True)
@@ -98,17 +97,7 @@ class ItemKNN(Model):
 
     def _scores(self, x: csr_array) -> Tensor:
         """(rows, N) the sums of likenesses for records x (rows, N)."""
-        n, device = self.shape.n_items, self.average.device
-        rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
-        row, item, value = (torch.from_numpy(each).to(device) for each in (rows, x.indices, x.data))
-        scores = torch.zeros(x.shape[0] * n, device=device)
-        step = max(1, BLOCK_CELLS // self.k)
-        for start in range(0, len(item), step):
-            part = slice(start, start + step)
-            cells = self.nearest[item[part]] + row[part, None] * n
-            likeness = self.likeness[item[part]] * value[part, None]
-            scores.index_add_(0, cells.flatten(), likeness.flatten())
-        return scores.view(-1, n)
+        return table_sums(self.nearest, self.likeness, x, self.shape.n_items)
 
     def score_behaviors(
         self, state: Tensor, histories: Histories, items: Tensor | None = None

@@ -27,7 +27,7 @@ from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import check_weights, weighted_sum, weights_of
 from nmtr.models.base import Batch, Model, Shape
 from nmtr.models.embeddings import with_bias
-from nmtr.models.graph import Graph, LayerMean, weighted_sums
+from nmtr.models.graph import Graph, LayerMean, triples, weighted_sums
 from nmtr.models.kernels.triples import TripleLoss
 from nmtr.models.losses import pairwise_loss
 from nmtr.models.space import Range, Space, Weights, Whole
@@ -110,7 +110,7 @@ class LightGCN(Model):
         """Of a batch in which each positive is followed by its negatives."""
         self.check_batch(batch)
         self.stale = True
-        u, i, j = _triples(batch)
+        u, i, j = triples(batch)
         users, items = LayerMean.apply(self.user, self.item, self.graph, self.config.layers)  # type: ignore[no-untyped-call]
         pairwise = TripleLoss.apply if self.user.is_cpu else pairwise_loss
         loss: Tensor = pairwise(users, items, u, i, j)
@@ -177,15 +177,6 @@ class LightGCN(Model):
     def index_vectors(self) -> Tensor:
         self.refresh()
         return with_bias(self.items)
-
-
-def _triples(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """(T,) each: users, their positives and their negatives; a negative's positive is the last."""
-    positive = batch.target[:, 0] > 0
-    place = torch.arange(len(batch), device=positive.device)
-    last = torch.where(positive, place, 0).cummax(0).values
-    rows = (~positive).nonzero().squeeze(1)
-    return batch.user[rows], batch.item[last[rows]], batch.item[rows]
 
 
 MODEL = LightGCN

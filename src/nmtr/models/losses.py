@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+LINKS = ("probability", "logit", "product", "none")
+
 
 def weighted_log_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Sum over labelled pairs of weight times log loss: one behaviour's part of NMTR's eq. 5.
@@ -25,10 +27,14 @@ def link(below: Tensor, own: Tensor, *, kind: str) -> Tensor:
     """One step of the cascade (NMTR, eq. 4): the logit below and f^r + b^r, to the logit of r.
 
     `probability` is eq. 4: the probability of the level below is added; `logit` averages with the
-    logit below, as the authors' later code does; `none` leaves the behaviours apart.
+    logit below, as the authors' later code does; `none` leaves the behaviours apart. `product`:
+    y^r = y^(r-1) sigmoid(own), never above the level below; 1 / y^r - 1 is the sum of e^-z for z
+    the logit below, own, and both together.
     """
     if kind == "probability":
         return torch.sigmoid(below) + own
     if kind == "logit":
         return (below + own) / 2
+    if kind == "product":
+        return -torch.stack([-below, -own, -below - own]).logsumexp(0)
     return own

@@ -5,6 +5,7 @@ Gao et al., Neural Multi-Task Recommendation from Multi-Behavior Data, ICDE 2019
     p_u, q_i shared by all behaviours                                            (2)
     z^1_ui = f^1(p_u, q_i) + b^1_i,    y^r = sigmoid(z^r)                         (3)
     z^r_ui = y^(r-1)_ui + f^r(p_u, q_i) + b^r_i                                   (4)
+             or y^r = y^(r-1) sigmoid(f^r + b^r)    with cascade = product
     L = - sum_r lambda_r (sum_(Y_r+) log y^r + sum_(Y_r-) log(1 - y^r))           (5)
 
 L2 is on the rows of a batch: each labelled pair adds l2 / 2 (|p_u|^2 + |q_i|^2 + |b_i|^2), so a
@@ -26,12 +27,12 @@ from torch import Tensor, nn
 from nmtr.data.records import Histories
 from nmtr.models.base import Batch, Folding, Model, Shape
 from nmtr.models.cascades import cascade_logits, gmf_loss, indexed, laid_out
-from nmtr.models.embeddings import take_rows
+from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.foldin import LogLossFolding, Value, each_of
-from nmtr.models.kernels.cascade import CascadeLoss
+from nmtr.models.kernels.cascade import KINDS, CascadeLoss
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.rows import Levels, Met
-from nmtr.models.losses import link, weighted_log_loss
+from nmtr.models.losses import LINKS, link, weighted_log_loss
 from nmtr.models.space import BATCHES, Space, Weights
 from nmtr.models.towers import first_layers
 from nmtr.models.units import (
@@ -57,7 +58,7 @@ class Config:
     """
 
     unit: Literal["gmf", "mlp", "neumf"] = "gmf"
-    cascade: Literal["probability", "logit", "none"] = "probability"
+    cascade: Literal["probability", "logit", "product", "none"] = "probability"
     embedding: int = 64
     layers: tuple[int, ...] = (64, 32, 16)
     activation: str = "relu"
@@ -70,14 +71,13 @@ class Config:
     lambdas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.unit not in ("gmf", "mlp", "neumf"):
-            raise ValueError(f"unit: expected gmf, mlp or neumf, got {self.unit!r}")
-        if self.cascade not in ("probability", "logit", "none"):
-            raise ValueError(f"cascade: expected probability, logit or none, got {self.cascade!r}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
-            )
+        of_one = {
+            "unit": ("gmf", "mlp", "neumf"), "cascade": LINKS, "activation": ACTIVATIONS,
+            "mlp_init": ("glorot", "agreement"),
+        }  # fmt: skip
+        for name, known in of_one.items():
+            if (got := getattr(self, name)) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {got!r}")
         if self.embedding < 1 or not self.layers or min(self.layers) < 1:
             raise ValueError(
                 f"embedding and layers must be positive, got {self.embedding} and {self.layers}"
@@ -89,8 +89,6 @@ class Config:
                 "expected l2 >= 0, mlp_l2 >= 0 and init_std > 0, got "
                 f"{self.l2}, {self.mlp_l2} and {self.init_std}"
             )
-        if self.mlp_init not in ("glorot", "agreement"):
-            raise ValueError(f"mlp_init: expected glorot or agreement, got {self.mlp_init!r}")
         agreeing = (4 * self.embedding,), "relu"
         agrees = self.unit != "gmf" and self.mlp_init == "agreement"
         if agrees and (self.layers, self.activation) != agreeing:
@@ -179,7 +177,8 @@ class NMTR(Model):
 
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)
-        if self.user.is_cpu and self.config.activation == "relu" and not self._drops():
+        compiled = self.user.is_cpu and self.config.activation == "relu" and self.kind in KINDS
+        if compiled and not self._drops():
             return self._fused_loss(batch)
         return self.plain_loss(batch)
 
@@ -192,9 +191,7 @@ class NMTR(Model):
         p, q, bias = self.taken(torch.from_numpy(users.indices), torch.from_numpy(items.indices))
         towers = [unit.tower for unit in mlps(self.units)]
         widths = self.config.layers if towers else ()
-        levels = None
-        if towers:
-            levels = Levels.of(users, batch.weight), Levels.of(items, batch.weight)
+        levels = [Levels.of(each, batch.weight) for each in (users, items)] if towers else None
         loss: Tensor = CascadeLoss.apply(  # type: ignore[no-untyped-call]
             p, q, bias, gmf_weights(self.units, p), *first_layers(towers, p, q, levels),
             upper_weights(mlps(self.units), p), users, items, levels, batch.target, batch.weight,
@@ -202,14 +199,15 @@ class NMTR(Model):
         )  # fmt: skip
         return loss + self._mlp_norm()
 
-    def plain_loss(self, batch: Batch) -> Tensor:
+    def plain_loss(self, batch: Batch, lambdas: Tensor | None = None) -> Tensor:
         """The loss in plain torch, on any device, for any unit."""
+        lambdas = self.lambdas if lambdas is None else lambdas
         behaviors = torch.arange(1, self.shape.n_behaviors + 1, device=batch.user.device)
         depth = ((batch.weight != 0) * behaviors).amax(1)
         loss = self.user.new_zeros(())
         for r, (rows, logits) in enumerate(self._pair_levels(batch.user, batch.item, depth)):
             level = weighted_log_loss(logits, batch.target[rows, r], batch.weight[rows, r])
-            loss = loss + self.lambdas[r] * level / max(len(batch), 1)
+            loss = loss + lambdas[r] * level / max(len(batch), 1)
         loss = loss + self._mlp_norm()
         if self.row_l2:
             loss = loss + self.row_l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
@@ -224,11 +222,9 @@ class NMTR(Model):
 
     def _row_norms(self, batch: Batch) -> Tensor:
         """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
-        users, of_users = torch.unique(batch.user, return_counts=True)
-        items, of_items = torch.unique(batch.item, return_counts=True)
-        p, q, bias = (each.square().sum(1) for each in self.taken(users, items))
-        found: Tensor = (p * of_users).sum() + ((q + bias) * of_items).sum()
-        return found
+        users, items = Rows.of(batch.user), Rows.of(batch.item)
+        p, q, bias = self.taken(users.indices, items.indices)
+        return users.norms(p) + items.norms(q, bias)
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; a stranger gets the mean one."""
@@ -275,7 +271,7 @@ class NMTR(Model):
             lambdas=self.lambdas.tolist(),
             negatives=counts,
             decay=lambda k, pairs: shrink * pairs,
-            loss=None if mlps(self.units) else self._gmf_loss,
+            loss=self._gmf_loss if self.kind in KINDS and not mlps(self.units) else None,
         )
 
     def logits_of(self, items: Tensor) -> Callable[[Tensor], Tensor]:

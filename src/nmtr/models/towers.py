@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +14,7 @@ from nmtr.models.units import Tower
 
 
 def first_layers(
-    towers: list[Tower], p: Tensor, q: Tensor, levels: tuple[Levels, Levels] | None = None
+    towers: list[Tower], p: Tensor, q: Tensor, levels: Sequence[Levels] | None = None
 ) -> tuple[Tensor, Tensor]:
     """(R * U, H), (R * N, H) the first layers before activation, tower after tower.
 

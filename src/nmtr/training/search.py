@@ -170,6 +170,7 @@ class Search:
         assert isinstance(narrow, Range)
         low = side == "low"
         opened = replace(wide, high=narrow.low) if low else replace(wide, low=narrow.high)
+        assert now.winner is not None
         winner = self.study.trial(now.winner)
         return {**self._known(winner.options, now), name: opened.at(0.5)}
 

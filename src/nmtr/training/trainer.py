@@ -23,6 +23,7 @@ from nmtr.training.optim import Optimizer, make_optimizer
 from nmtr.training.sampler import Batches, NegativeRule, Sampler
 from nmtr.training.shards import Feed, ShardSampler
 from nmtr.training.step import Report, Step
+from nmtr.training.whole import UserSampler
 from nmtr.training.windows import LARGE, WindowSampler
 
 
@@ -216,7 +217,10 @@ def _work(
 
 def batches(model: Model, records: Records, config: Training) -> Batches:
     """What draws the batches of a model from the records of the behaviours that it learns."""
-    counts, size, seed = _counts(model, config), config.batch_size, config.seed
+    size, seed = config.batch_size, config.seed
+    if model.whole:
+        return UserSampler.from_records(records, batch_size=size, seed=seed)
+    counts = _counts(model, config)
     if model.levels:
         return LevelSampler.from_records(
             records, model.levels, negatives=counts[-1], batch_size=size, seed=seed

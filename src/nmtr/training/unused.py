@@ -14,6 +14,7 @@ COUNTED = (
     *("optimizer", "learning_rate", "batch_size", "negatives", "negative_rule"),
     *("epochs", "patience", "device"),
 )
+DRAWN = ("negatives", "negative_rule")
 SWEPT = ("optimizer", "batch_size", "negative_rule", "device")
 
 
@@ -33,6 +34,8 @@ def unused(model: Model, settings: Settings) -> Mapping[str, str]:
         found |= dict.fromkeys(COUNTED, "it is computed from the log at once, without epochs")
     elif model.sweeps:
         found |= dict.fromkeys(SWEPT, "its epochs are sweeps of its own")
+    if model.whole:
+        found |= dict.fromkeys(DRAWN, "it learns from all pairs, and draws no negatives")
     if model.levels:
         found["negative_rule"] = "it draws its negatives by levels"
     if not model.probabilistic:
