@@ -66,19 +66,28 @@ def size(roster: Roster) -> Task:
 
 
 def time_to_quality(roster: Roster) -> Task:
-    """The whole run, settings chosen on validation, against EASE's quality on that validation."""
-    options = {"config": str(HERE / "quality.toml")}
+    """By the cascade: settings chosen on validation, against EASE's quality on that validation."""
+    return _quality(roster, "nmtr-gmf", "time-to-quality", "quality.toml")
+
+
+def time_to_quality_ials(roster: Roster) -> Task:
+    """By the quickest of our models that gets there."""
+    return _quality(roster, "ials", "time-to-quality-ials", "quality-ials.toml")
+
+
+def _quality(roster: Roster, model: str, name: str, config: str) -> Task:
+    options = {"config": str(HERE / config)}
     quick = roster.scale.epochs
     training = {"epochs": quick} if quick else {}
     how: dict[str, Any] = {"worker": "quality", "options": options, "training": training}
     ease = roster.nmtr("EASE", "ease", **how)
     return Task(
-        "time-to-quality",
-        "from the prepared log to EASE's NDCG@100 on discovery's validation, whole process, s",
+        name,
+        f"{model} from the log to EASE's NDCG@100 on discovery's validation, whole process, s",
         "process_seconds",
         "less",
         (
-            roster.nmtr("nmtr-gmf, whole run", "run", **how),
+            roster.nmtr(f"{model}, whole run", "run", **how),
             Contestant("EASE on the target", "peer", worker=ease.worker, spec=ease.spec, once=True),
         ),
         Target("limit", 30),

@@ -23,6 +23,7 @@ TASKS: Mapping[str, Callable[[Roster], Task]] = {
     "load": processes.load,
     "size": processes.size,
     "time-to-quality": processes.time_to_quality,
+    "time-to-quality-ials": processes.time_to_quality_ials,
 }
 
 

@@ -43,12 +43,12 @@ def settings_of(spec: Spec) -> Settings:
 
 def runs(spec: Spec, data: Interactions) -> Mapping[str, float]:
     """What `nmtr train --config` does, whole: selection on validation, then the refit."""
+    settings = settings_of(spec)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        run = execute(data, settings_of(spec), path)
-        lines = [json.loads(each) for each in (path / "metrics.jsonl").read_text().splitlines()]
-    found = [line[METRIC] for line in lines if METRIC in line]
-    return {METRIC: max(found), "epochs": run.epochs}
+        run = execute(data, settings, path)
+        report = json.loads((path / "report-validation.json").read_text())
+    return {METRIC: report["models"][settings.model]["all"][METRIC]["mean"], "epochs": run.epochs}
 
 
 def linear(spec: Spec, data: Interactions) -> Mapping[str, float]:
