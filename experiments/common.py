@@ -36,14 +36,18 @@ def read(name: str) -> tuple[Settings, dict[str, list[Any]]]:
     return build(Settings, found | {"training": training}, where=name), space
 
 
+def source(name: str) -> Path:
+    """The folder of a real log, in NMTR_DATA."""
+    return Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / name
+
+
 def prepared(name: str) -> Interactions:
     """A real log from NMTR_DATA, by the name of its folder, prepared once."""
     out = WORK.parent / name / "data"
     if not out.exists():
-        source = Path(os.environ.get("NMTR_DATA", HERE.parent.parent / "shared" / "data")) / name
         options = ReadOptions(behaviors=BEHAVIORS)
-        log = read_events([source / "events.parquet"], options)
-        held = source / "test.parquet"
+        log = read_events([source(name) / "events.parquet"], options)
+        held = source(name) / "test.parquet"
         prepare(log, behaviors=BEHAVIORS, holdout=held, options=options).save(out)
     return load(out)
 

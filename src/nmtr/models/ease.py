@@ -77,12 +77,18 @@ class Ease(Model):
 
     def learn(self, records: Records) -> None:
         x = weighted_sum(records.sets, self.mix)
-        b = self.between.numpy()
-        _gram(x, out=b)
+        met = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]))  # the others' B is 0
+        whole: Floats = self.between.numpy()
+        all_met = len(met) == len(whole)
+        b = whole if all_met else np.empty((len(met), len(met)), np.float32)
+        _gram(x if all_met else x[:, met], out=b)
         np.fill_diagonal(b, b.diagonal() + self.config.ridge)
         _invert(b)
         b /= -b.diagonal()
         np.fill_diagonal(b, 0)
+        if not all_met:
+            whole[:] = 0
+            whole[np.ix_(met, met)] = b
         self.average = self._scores(average_row(x))[0]
 
     def encode(self, histories: Histories) -> Tensor:

@@ -7,7 +7,7 @@ known. With o_ui^r = 1 where the user's history has item i under behaviour r, an
 
 a unit for each behaviour, which adds to those below what it means to be so far: how often this item
 is bought from the cart, how often this user does. x_ui holds the scores of the members (models that
-see whole histories: EASE of the target, EASE of all behaviours, iALS of all), once as they are and
+see whole histories: EASE and iALS, of the target or of all behaviours), once as they are and
 once in logarithms, and the logarithms of 1 + the records of item and user, by behaviour: all, and
 those that went no further.
 
@@ -39,14 +39,14 @@ from nmtr.models.space import Choice, Range, Space, Weights
 
 BLOCK = 512  # users scored at once by the members
 FAR = 3.0  # standard deviations from the middle of training's users, past which nothing is learned
-MEMBERS = ("ease", "ease-all", "ials-all")
+MEMBERS = ("ease", "ease-all", "ials", "ials-all")
 
 
 @dataclass(frozen=True)
 class Config:
     """The settings of NMTR with the observed funnel.
 
-    members: of ease (the target's records), ease-all and ials-all (all behaviours').
+    members: of ease and ials (the target's records), ease-all and ials-all (all behaviours').
     ridge, ridge_all: EASE's, for the target and for all behaviours.
     weights: of the behaviours for EASE of all, the target's last; empty for 0.5 to the power of the
     levels below it.
@@ -132,7 +132,7 @@ class Funnel(Model):
             return ease.Ease(ease.Config(ridge=c.ridge_all, weights=weights), shape)
         options = ials.Config(
             embedding=c.embedding, ridge=c.ridge_ials, alpha0=c.alpha0, nu=c.nu,
-            weights=(*(0.3 * each for each in weights[:-1]), 1.0),
+            weights=(*(0.3 * each for each in weights[:-1]), 1.0) if name == "ials-all" else (),
         )  # fmt: skip
         return ials.IALS(options, shape)
 

@@ -1,0 +1,236 @@
+"""Who stands beside nmtr-funnel in past.py, with what settings, and how these are chosen."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from common import RESULTS
+from torch import Tensor
+
+from nmtr.data.interactions import Interactions
+from nmtr.data.records import Histories, Records
+from nmtr.data.simulator import Truth
+from nmtr.data.split import Evaluation, Split, split
+from nmtr.data.vocabulary import Vocabulary
+from nmtr.evaluation.metrics import per_user
+from nmtr.evaluation.ranking import ranks
+from nmtr.models.base import Model
+from nmtr.models.ease import Ease
+from nmtr.training.presets import presets
+from nmtr.training.selection import new_model, sample_users
+from nmtr.training.settings import Settings, read_settings
+from nmtr.training.trainer import Training, train
+
+OWN, OF_TARGET = "nmtr-funnel", "nmtr-funnel, members of the target"
+CHOICE = "ndcg@100"
+USERS = 4000  # of validation, who choose
+MOST_EPOCHS = 12
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its options; epochs for one that is trained, or None to let validation say."""
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+
+    def made(self, data: Interactions, seed: int = 0) -> Model:
+        return new_model(data, Settings(self.model, options=self.options, training=_how(seed)))
+
+    def learned(self, data: Interactions, records: Records, seed: int = 0) -> Model:
+        """Made and taught; one that is trained, for its epochs."""
+        model = self.made(data, seed)
+        if model.trained:
+            assert self.epochs, f"{self.model}: validation has not chosen its epochs"
+            train(model, records, _how(seed), phase=self.model, epochs=self.epochs)
+        else:
+            model.learn(records)
+        return model.eval()
+
+
+def _how(seed: int) -> Training:
+    return Training(
+        learning_rate=0.05, epochs=MOST_EPOCHS, patience=2, select=CHOICE, seed=seed,
+        calibrate=False, threads=torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def own(protocol: str) -> dict[str, Any]:
+    """The preset's options, chosen on Beibei; where what is observed is masked, all is hidden."""
+    settings, _ = read_settings(presets()[f"beibei/as-published/{OWN}"])
+    return {**settings.options} | ({"hide": 1.0} if protocol == "discovery" else {})
+
+
+def _grids(protocol: str) -> dict[str, list[Contender]]:
+    """Four settings of each, from which validation chooses, but of those that have none."""
+    half, quarter = (0.5, 0.5, 1.0), (0.25, 0.5, 1.0)
+    ials = {"embedding": 256, "ridge": 0.04, "alpha0": 0.05, "nu": 0.8}
+    mine = own(protocol)
+    small = {**mine, "members": ("ease", "ials")}
+    hides = (1.0,) if protocol == "discovery" else (0.15, 0.5)
+    return {
+        "popularity": [Contender("popularity")],
+        "replay": [Contender("replay")],
+        "EASE": [Contender("ease", {"ridge": each}) for each in (20.0, 100.0, 200.0, 1000.0)],
+        "EASE of all": [
+            Contender("ease", {"ridge": ridge, "weights": weights})
+            for ridge in (200.0, 1000.0)
+            for weights in (half, quarter)
+        ],
+        "ItemKNN": [
+            Contender("itemknn", {"k": k, "shrink": shrink})
+            for k in (100, 1000)
+            for shrink in (1.0, 10.0)
+        ],
+        "ItemKNN of all": [
+            Contender("itemknn", {"k": k, "weights": weights})
+            for k in (100, 1000)
+            for weights in (half, quarter)
+        ],
+        "iALS": [
+            Contender("ials", ials | {"embedding": size, "ridge": ridge})
+            for size in (64, 256)
+            for ridge in (0.01, 0.04)
+        ],
+        "iALS of all": [
+            Contender("ials", ials | {"ridge": ridge, "weights": weights})
+            for ridge in (0.01, 0.04)
+            for weights in ((0.075, 0.15, 1.0), quarter)
+        ],
+        "nmtr-gmf": [Contender("nmtr-gmf", {"l2": each}) for each in (0.003, 0.01, 0.02, 0.05)],
+        OWN: [
+            Contender(OWN, {**mine, "hide": hide, "counts": counts})
+            for hide in hides
+            for counts in (False, True)
+        ],
+        OF_TARGET: [
+            Contender(OWN, {**small, "hide": hide, "counts": counts})
+            for hide in hides
+            for counts in (False, True)
+        ],
+    }
+
+
+def fixed(protocol: str) -> dict[str, Contender]:
+    """Beibei's, chosen on its validation by `nmtr tune` and by hand, before this was written."""
+    ials = {"embedding": 256, "ridge": 0.04, "alpha0": 0.05, "nu": 0.8}
+    return {
+        "popularity": Contender("popularity"),
+        "replay": Contender("replay"),
+        "EASE": Contender("ease", {"ridge": 200.0}),
+        "EASE of all": Contender("ease", {"ridge": 1000.0, "weights": (0.25, 0.5, 1.0)}),
+        "iALS": Contender("ials", ials),
+        "iALS of all": Contender("ials", ials | {"weights": (0.075, 0.15, 1.0)}),
+        OWN: Contender(OWN, own(protocol)),
+        OF_TARGET: Contender(OWN, own(protocol) | {"members": ("ease", "ials")}),
+    }
+
+
+def chosen(name: str, data: Interactions, protocol: str) -> dict[str, Contender]:
+    """Each contender's best settings on validation; kept, a line for each trial."""
+    if name == "beibei":
+        return fixed(protocol)
+    path = RESULTS / f"past-tuning-{name}.json"
+    kept: dict[str, list[dict[str, Any]]] = json.loads(path.read_text()) if path.exists() else {}
+    parts = split(data, protocol, fold="validation")
+    ranked = replace(parts, evaluation=sample_users(data, parts.evaluation, USERS))
+    found = {}
+    for title, grid in _grids(protocol).items():
+        lines = kept.setdefault(f"{protocol}: {title}", [])
+        for each in grid[len(lines) :]:
+            began = time.monotonic()
+            value, epochs = _tried(each, data, ranked) if len(grid) > 1 else (0.0, None)
+            lines.append(
+                {"model": each.model, "options": dict(each.options), "epochs": epochs,
+                 CHOICE: round(value, 5), "seconds": round(time.monotonic() - began, 1)}
+            )  # fmt: skip
+            print(f"{name}, {protocol}, {title}: {lines[-1]}", flush=True)
+            path.write_text(json.dumps(kept, indent=1) + "\n")
+        best = max(lines, key=lambda line: float(line[CHOICE]))
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in best["options"].items()}
+        found[title] = Contender(best["model"], options, best["epochs"])
+    return found
+
+
+def _tried(each: Contender, data: Interactions, parts: Split) -> tuple[float, int | None]:
+    """Its value on validation, and after how many epochs."""
+    model = each.made(data)
+    if not model.trained:
+        return _value(each.learned(data, parts.train), parts), None
+    state = train(
+        model, parts.train, _how(0), phase="trial", epochs=MOST_EPOCHS,
+        measure=lambda model: {CHOICE: _value(model, parts)},
+    )  # fmt: skip
+    return state.best_value, state.best_epoch
+
+
+def _value(model: Model, parts: Split) -> float:
+    found = per_user(ranks(model, parts.evaluation), parts.evaluation.truth.indptr)
+    return float(found[CHOICE].mean())
+
+
+class OrderedReplay(Ease):
+    """Items under the behaviour below the target first; EASE on the target orders both parts."""
+
+    levels = slice(-2, -1)
+
+    def encode(self, histories: Histories) -> Tensor:
+        found = super().encode(histories)
+        for each in histories.items[self.levels]:
+            row, item = (torch.from_numpy(x) for x in (each.row_of_each(), each.indices))
+            found[row, item.long()] += 10.0
+        return found
+
+
+class DeepReplay(OrderedReplay):
+    """The same down to the lowest behaviour: first what has most of them."""
+
+    levels = slice(0, -1)
+
+
+REPLAYS: Mapping[str, type[OrderedReplay]] = {
+    "replay, by EASE": OrderedReplay,
+    "replay of every level, by EASE": DeepReplay,
+}
+
+
+class Oracle(Model):
+    """A simulated shop's true probability of a buy from the cut on, for users by their index."""
+
+    def __init__(self, data: Interactions, home: Path) -> None:
+        like = Contender("popularity").made(data)
+        super().__init__(like.config, like.shape)
+        self.truth, self.start = Truth.load(home / "truth"), int(data.holdout["cut"])
+        self.places = _places(data.users, self.truth.user_ids)
+        self.items = _places(data.items, self.truth.item_ids)
+
+    def encode(self, histories: Histories) -> Tensor:
+        true = self.truth.probabilities(self.places[histories.users], start=self.start)
+        return torch.from_numpy(true[:, -1][:, self.items])
+
+    def score_behaviors(
+        self, state: Tensor, histories: Histories, items: Tensor | None = None
+    ) -> Tensor:
+        scores = state if items is None else state[:, items]
+        return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
+
+    def told(self, evaluation: Evaluation) -> Evaluation:
+        """The same, where also users of whom training knows nothing have their index."""
+        known = Histories(evaluation.users, evaluation.histories.items)
+        return replace(evaluation, histories=known)
+
+
+def _places(ids: Vocabulary, among: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each id of the data stands among the simulation's."""
+    place = {str(each): n for n, each in enumerate(among.tolist())}
+    every = ids.take(np.arange(len(ids)))
+    return np.array([place[str(each)] for each in every.to_list()], np.int64)
