@@ -141,7 +141,7 @@ def _how(spec: Spec) -> dict[str, Any]:
     if spec.precision == "float32":
         return {}
     if "precision" not in inspect.signature(top).parameters:
-        raise SkippedError(f"nmtr ranks in float32 alone (NOTES.md)")
+        raise SkippedError("nmtr ranks in float32 alone (NOTES.md)")
     return {"precision": spec.precision}
 
 
