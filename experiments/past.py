@@ -6,9 +6,9 @@
 
 DATA: beibei, tmall (as-published, discovery), retailrocket, or shop, a simulated one of 10^6 events
 (time). Settings: contenders.py. Three seeds of nmtr-funnel; the sealed half of the test's users,
-the open half and all stand beside each other, and all users cut by their records of the target. A read
-of the test is logged in TEST_READS.md; what was read stays under runs/DATA/past, so that a run that
-was ended goes on.
+the open half and all stand beside each other, and all users cut by their records of the target.
+A read of the test is logged in TEST_READS.md; what was read stays under runs/DATA/past, so that a
+run that was ended goes on.
 """
 
 from __future__ import annotations
