@@ -82,7 +82,7 @@ def _grids(protocol: str, items: int) -> dict[str, list[Contender]]:
     if many:
         mine["members"] = tuple(each for each in mine["members"] if each != "ease-all")
     small = {**mine, "members": ("ease", "ials")}
-    hides = (1.0,) if protocol == "discovery" else (0.15, 0.5)
+    changes = _of_funnel(protocol)
     return {
         "popularity": [Contender("popularity")],
         "replay": [Contender("replay")],
@@ -113,17 +113,22 @@ def _grids(protocol: str, items: int) -> dict[str, list[Contender]]:
             for weights in ((0.075, 0.15, 1.0), quarter)
         ],
         "nmtr-gmf": [Contender("nmtr-gmf", {"l2": each}) for each in (0.003, 0.01, 0.02, 0.05)],
-        OWN: [
-            Contender(OWN, {**mine, "hide": hide, "counts": counts})
-            for hide in hides
-            for counts in (False, True)
-        ],
-        OF_TARGET: [
-            Contender(OWN, {**small, "hide": hide, "counts": counts})
-            for hide in hides
-            for counts in (False, True)
-        ],
+        OWN: [Contender(OWN, mine | each) for each in changes],
+        OF_TARGET: [Contender(OWN, small | each) for each in changes],
     }
+
+
+def _of_funnel(protocol: str) -> list[dict[str, Any]]:
+    """How nmtr-funnel may differ from its preset."""
+    if protocol == "time":
+        return [
+            {"hide": 0.15, "recency": False},
+            {"hide": 0.15, "recency": True},
+            {"hide": 0.0, "recency": True},
+            {"hide": 0.15, "recency": True, "counts": True},
+        ]
+    hides = (1.0,) if protocol == "discovery" else (0.15, 0.5)
+    return [{"hide": hide, "counts": counts} for hide in hides for counts in (False, True)]
 
 
 def fixed(protocol: str) -> dict[str, Contender]:

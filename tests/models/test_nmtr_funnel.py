@@ -68,7 +68,8 @@ def test_one_target_record_of_each_user_who_has_two_ishold_out() -> None:
         NAMES, (NESTED.sets[0], NESTED.sets[1].take(np.where(np.arange(M), np.arange(M), -1)))
     )
     for hide in (0.0, 0.5, 1.0):
-        left, users, items = hold_out(records, hide, np.random.default_rng(0))
+        held = hold_out(records, hide, np.random.default_rng(0))
+        left, users, items = held.left, held.users, held.items
         assert (users == np.arange(1, M)).all()
         assert records.target.contains(users, items).all()
         assert not left.target.contains(users, items).any()
@@ -80,7 +81,8 @@ def test_one_target_record_of_each_user_who_has_two_ishold_out() -> None:
 
 def test_users_of_one_target_record_lose_nothing() -> None:
     one = Records(NAMES, (NESTED.sets[0], CSR.from_pairs(np.arange(M), np.zeros(M, int), M, N)))
-    left, users, _ = hold_out(one, 1.0, np.random.default_rng(0))
+    held = hold_out(one, 1.0, np.random.default_rng(0))
+    left, users = held.left, held.users
     assert len(users) == 0
     assert left.sets[0].nnz == one.sets[0].nnz
     assert torch.isfinite(scores(taught(one), everyone(one))).all()
@@ -104,9 +106,9 @@ def test_scores_are_the_units_of_what_was_observed_added_up(observed: bool) -> N
 
 def test_the_loss_is_the_softmax_over_all_that_is_no_target_record() -> None:
     model = taught()
-    left, users, items = hold_out(NESTED, 0.5, np.random.default_rng(1))
-    histories = left.histories(users)
-    cases = model._cases(histories, items, np.random.default_rng(2))
+    held = hold_out(NESTED, 0.5, np.random.default_rng(1))
+    users, items, histories = held.users, held.items, held.histories()
+    cases = model._cases(held, np.random.default_rng(2))
     cases.x = (cases.x - model.middle) / model.spread
     with torch.inference_mode():
         found = cases.loss(model.units)
@@ -118,9 +120,9 @@ def test_the_loss_is_the_softmax_over_all_that_is_no_target_record() -> None:
 def test_what_is_drawn_stands_for_the_rest() -> None:
     """With few candidates each user's pairs stand for all N, less target records and the answer."""
     model = taught(candidates=10)
-    left, users, items = hold_out(NESTED, 0.5, np.random.default_rng(1))
-    histories = left.histories(users)
-    cases = model._cases(histories, items, np.random.default_rng(2))
+    held = hold_out(NESTED, 0.5, np.random.default_rng(1))
+    users, histories = held.users, held.histories()
+    cases = model._cases(held, np.random.default_rng(2))
     stands = torch.zeros(len(users)).index_add(0, cases.row, cases.extra.exp())
     rest = N - torch.from_numpy(histories.items[-1].lengths())
     drew = torch.bincount(cases.row[cases.extra > 0], minlength=len(users)) > 0
@@ -171,7 +173,7 @@ def test_a_unit_begins_without_its_relus() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"members": ("ease", "als")}, "members: expected some of ease, ease-all, ials-all"),
+        ({"members": ("ease", "als")}, "members: expected some of ease, ease-all, ials, ials-all"),
         ({"members": ()}, "members: expected some of"),
         ({"hide": 1.5}, "hide: expected a share"),
         ({"candidates": 0}, "must be positive"),

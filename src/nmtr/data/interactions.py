@@ -130,17 +130,20 @@ class Interactions:
             indptr=indptr, item=item, code=code, time=time, **pairs,
         )  # fmt: skip
 
-    def records(self, keep: npt.NDArray[np.bool_] | None = None) -> Records:
-        """Collapse events (all, or those kept) to pairs; an undo takes back what came before it."""
+    def records(self, keep: npt.NDArray[np.bool_] | None = None, *, timed: bool = False) -> Records:
+        """Collapse events (all, or those kept) to pairs; an undo takes back what came before it.
+
+        timed: with the time of each pair's last event, where the log has times.
+        """
         if self.n_events <= EVENTS_AT_ONCE:
-            return self._records(keep)
+            return self._records(keep, timed)
         parts = []
         for low, high in self.cuts():
             own = None if keep is None else keep[self.indptr[low] : self.indptr[high]]
-            parts.append(self.block(low, high)._records(own))
+            parts.append(self.block(low, high)._records(own, timed))
         return Records.stacked(parts)
 
-    def _records(self, keep: npt.NDArray[np.bool_] | None) -> Records:
+    def _records(self, keep: npt.NDArray[np.bool_] | None, timed: bool) -> Records:
         code = self.code if keep is None else self.code[keep]
         user = self.user if keep is None else self.user[keep]
         item = self.item if keep is None else self.item[keep]
@@ -149,7 +152,11 @@ class Interactions:
         for r in range(len(self.behaviors)):
             mine = (code == r) | (code == -1 - r)
             pairs = _standing(keys[mine], code[mine] >= 0)
-            sets.append(CSR.from_keys(pairs, self.n_users, self.n_items))
+            at = None
+            if timed and self.time is not None:
+                times = self.time if keep is None else self.time[keep]
+                at = _last_times(keys[mine], times[mine], pairs)
+            sets.append(CSR.from_keys(pairs, self.n_users, self.n_items, at))
         return Records(self.behaviors, tuple(sets))
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -225,6 +232,15 @@ def load(path: str | Path) -> Interactions:
         item_attributes=frames.get("item_attributes"),
         **arrays,
     )
+
+
+def _last_times(
+    keys: npt.NDArray[np.int64], times: npt.NDArray[np.int64], pairs: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """(pairs,) when the last event of each pair was; those of a pair come in order of time."""
+    order = np.argsort(keys, kind="stable")
+    last = np.searchsorted(keys[order], pairs, side="right") - 1
+    return np.asarray(times[order[last]], np.int64)
 
 
 def _standing(keys: npt.NDArray[np.int64], done: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +23,27 @@ class CSR:
     """A set of (row, column) pairs; the columns of a row are sorted and distinct.
 
     indptr: (rows + 1,) int64; indices: (pairs,) int32; n_columns: how many columns there are.
+    at: (pairs,) when each pair was last met, ms since 1970 UTC; None where that is not told.
     """
 
     indptr: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int32]
     n_columns: int
+    at: npt.NDArray[np.int64] | None = None
 
     @classmethod
-    def from_keys(cls, keys: npt.NDArray[np.int64], n_rows: int, n_columns: int) -> CSR:
+    def from_keys(
+        cls,
+        keys: npt.NDArray[np.int64],
+        n_rows: int,
+        n_columns: int,
+        at: npt.NDArray[np.int64] | None = None,
+    ) -> CSR:
         """Build from sorted distinct keys row * n_columns + column."""
         rows = keys // n_columns
         indptr = np.zeros(n_rows + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
-        return cls(indptr, (keys - rows * n_columns).astype(np.int32), n_columns)
+        return cls(indptr, (keys - rows * n_columns).astype(np.int32), n_columns, at)
 
     @classmethod
     def from_pairs(
@@ -49,12 +58,17 @@ class CSR:
         """The rows of sets of the same columns, one set's below the other's."""
         indptr = np.zeros(sum(each.n_rows for each in parts) + 1, np.int64)
         np.cumsum(np.concatenate([each.lengths() for each in parts]), out=indptr[1:])
-        return cls(indptr, _joined([each.indices for each in parts]), parts[0].n_columns)
+        times = [each.at for each in parts if each.at is not None]
+        at = _joined(times) if len(times) == len(parts) else None
+        return cls(indptr, _joined([each.indices for each in parts]), parts[0].n_columns, at)
 
     def between(self, low: int, high: int) -> CSR:
         """The rows low..high-1, where they lie."""
         start, stop = self.indptr[low], self.indptr[high]
-        return CSR(self.indptr[low : high + 1] - start, self.indices[start:stop], self.n_columns)
+        at = None if self.at is None else self.at[start:stop]
+        return CSR(
+            self.indptr[low : high + 1] - start, self.indices[start:stop], self.n_columns, at
+        )
 
     @property
     def n_rows(self) -> int:
@@ -93,12 +107,21 @@ class CSR:
         lengths = np.where(known, self.indptr[safe + 1] - starts, 0)
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        return CSR(indptr, self.indices[np.repeat(starts, lengths) + within], self.n_columns)
+        places = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+        at = None if self.at is None else self.at[places]
+        return CSR(indptr, self.indices[places], self.n_columns, at)
 
     def contains(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.bool_]:
         """For each given pair, whether it is in the set."""
         return _members(self._keys_of(rows, columns), self.keys())
+
+    def places(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.int64]:
+        """For each given pair, where it stands among the set's; -1 where it does not."""
+        keys, wanted = self.keys(), self._keys_of(rows, columns)
+        if not len(keys):
+            return np.full(len(wanted), -1)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[at] == wanted, at, -1)
 
     def without(self, rows: IntArray, columns: IntArray) -> CSR:
         """The set less the given pairs."""
@@ -106,7 +129,16 @@ class CSR:
         gone = self._keys_of(rows, columns)
         keep = np.ones(len(keys), np.bool_)
         keep[np.searchsorted(keys, gone[_members(gone, keys)])] = False
-        return CSR.from_keys(keys[keep], self.n_rows, self.n_columns)
+        return self._kept(keep)
+
+    def before(self, moments: npt.NDArray[np.int64]) -> CSR:
+        """The pairs last met before their row's moment (rows,); of what has times only."""
+        assert self.at is not None, "pairs without times are before nothing"
+        return self._kept(self.at < moments[self.row_of_each()])
+
+    def _kept(self, keep: npt.NDArray[np.bool_]) -> CSR:
+        at = None if self.at is None else self.at[keep]
+        return CSR.from_keys(self.keys()[keep], self.n_rows, self.n_columns, at)
 
     def _keys_of(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.int64]:
         """Keys of pairs; -1, a key of no set, where row or column is -1 or past the end."""
@@ -127,7 +159,7 @@ def user_cuts(indptr: npt.NDArray[np.int64], size: int) -> list[tuple[int, int]]
     return list(pairwise(bounds))
 
 
-def _joined(parts: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Arrays one after the other; many of them in a file without a name, which is mapped."""
     size = sum(map(len, parts))
     if size <= MAPPED:
@@ -136,7 +168,7 @@ def _joined(parts: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
         for each in parts:
             np.ascontiguousarray(each).tofile(stream)
         stream.flush()
-        return np.asarray(np.memmap(stream, np.int32, "r", shape=(size,)))
+        return np.asarray(np.memmap(stream, parts[0].dtype, "r", shape=(size,)))
 
 
 def distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

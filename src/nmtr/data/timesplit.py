@@ -90,7 +90,7 @@ def _at_moments(
 ) -> Part:
     time = _times(data)
     users = np.flatnonzero(moments < NEVER)
-    before = data.records(time < moments[data.user])
+    before = data.records(time < moments[data.user], timed=True)
     histories = before.histories(users)
     rows = np.searchsorted(users, data.user[counts])
     truth = CSR.from_pairs(rows, data.item[counts], len(users), data.n_items)
@@ -100,7 +100,7 @@ def _at_moments(
     in_funnel = np.zeros(truth.nnz, np.bool_)
     for each in histories.items[:-1]:
         in_funnel |= each.contains(truth.row_of_each(), truth.indices)
-    return Part(data.records(train), users, histories, truth, in_funnel)
+    return Part(data.records(train, timed=True), users, histories, truth, in_funnel)
 
 
 def _counts(data: Interactions, cut: int, end: int) -> npt.NDArray[np.bool_]:

@@ -90,7 +90,7 @@ class Model(nn.Module):
     reads: encode makes states of histories alone, whoever's they are. describes: it learns from
     attributes, so that it has a state for users whom training did not meet. divides: its loss is a
     mean over the rows of a batch, so that several processes may each take a part of them. whole: a
-    batch is all records of some users, without negatives.
+    batch is all records of some users, without negatives. timed: it looks at the times of records.
     """
 
     trained: ClassVar[bool] = False
@@ -100,6 +100,7 @@ class Model(nn.Module):
     describes: ClassVar[bool] = False
     divides: ClassVar[bool] = True
     whole: ClassVar[bool] = False
+    timed: bool = False
     levels: Levels | None = None
     warm_up: int = 0
 

@@ -25,16 +25,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nmtr.data.records import CSR, Histories, Records
+from nmtr.data.records import Histories, Records
 from nmtr.data.weighted import check_weights, weights_of
 from nmtr.models import ease, ials
 from nmtr.models.base import Model, Shape
-from nmtr.models.heldout import Cases, hold_out
-from nmtr.models.observed import LEAST, Unit, counted, counts_of, log, logs, through
+from nmtr.models.heldout import Cases, HeldOut, among, hold_out, hold_out_last
+from nmtr.models.observed import LEAST, Unit, ages, counted, counts_of, log, logs, through
 from nmtr.models.space import Choice, Range, Space, Weights
 
 BLOCK = 512  # users scored at once by the members
@@ -54,6 +53,8 @@ class Config:
     hidden: relus of each unit. hide: the share of held-out records whose lower ones are hidden.
     observed: without it the funnel is not looked at, but for the members.
     counts: without it the items' are not looked at, which tell where held-out records are missing.
+    recency: units of observed behaviours also read how long ago they were (observed.ages), and the
+    held-out records are each user's last, from what came before them; for logs with times.
     candidates: the best of each member that are met exactly, and as many that are drawn.
     users: how many teach the units, 0 for all. sweeps: over them.
     """
@@ -70,6 +71,7 @@ class Config:
     hide: float = 0.5
     observed: bool = True
     counts: bool = True
+    recency: bool = False
     candidates: int = 100
     users: int = 0
     sweeps: int = 12
@@ -110,11 +112,15 @@ class Funnel(Model):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
         self.config: Config = config
+        self.timed = config.recency
         self.members = nn.ModuleList(self._member(each) for each in config.members)
         self.counted = 2 * shape.n_behaviors - 1
         self.inputs = 2 * (len(self.members) + self.counted)
         levels = shape.n_behaviors if config.observed else 1
-        self.units = nn.ModuleList(Unit(self.inputs, config.hidden) for _ in range(levels))
+        told = 2 if config.recency else 0  # of a pair's own past
+        self.units = nn.ModuleList(
+            Unit(self.inputs + (told if r else 0), config.hidden) for r in range(levels)
+        )
         self.register_buffer("item_counts", torch.zeros(shape.n_items, self.counted))
         self.register_buffer("middle", torch.zeros(self.inputs))
         self.register_buffer("spread", torch.ones(self.inputs))
@@ -138,10 +144,10 @@ class Funnel(Model):
 
     def learn(self, records: Records) -> None:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
-        left, users, items = hold_out(records, self.config.hide, rng)
-        if len(users):
-            self._fit_members(left)
-            self._fit_units(left, users, items, rng)
+        held = (hold_out_last if self.config.recency else hold_out)(records, self.config.hide, rng)
+        if len(held.users):
+            self._fit_members(held.left)
+            self._fit_units(held, rng)
         self._fit_members(records)
 
     def _fit_members(self, records: Records) -> None:
@@ -150,17 +156,11 @@ class Funnel(Model):
         counts = [each.column_counts() for each in counted(records.sets)]
         self.item_counts = logs(counts)
 
-    def _fit_units(
-        self,
-        left: Records,
-        users: npt.NDArray[np.int64],
-        items: npt.NDArray[np.int64],
-        rng: np.random.Generator,
-    ) -> None:
-        chosen = rng.permutation(len(users))[: self.config.users or None]
+    def _fit_units(self, held: HeldOut, rng: np.random.Generator) -> None:
+        chosen = rng.permutation(len(held.users))[: self.config.users or None]
         cases = [
-            self._cases(left.histories(users[part]), items[part], rng)
-            for part in np.array_split(chosen, -(-len(chosen) // BLOCK))
+            self._cases(held.part(rows), rng)
+            for rows in np.array_split(chosen, -(-len(chosen) // BLOCK))
         ]
         x = torch.cat([each.x for each in cases])
         self.middle, spread = x.mean(0), x.std(0)
@@ -182,37 +182,20 @@ class Funnel(Model):
                 decay.step()
 
     @torch.no_grad()
-    def _cases(
-        self, histories: Histories, items: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> Cases:
-        """Held-out items (B,) among what stands against them."""
-        n, size = self.shape.n_items, len(histories)
+    def _cases(self, held: HeldOut, rng: np.random.Generator) -> Cases:
+        """Held-out pairs of B users among what stands against them."""
+        histories, size = held.histories(), len(held.users)
         scores = self._scores(histories)
-        against = torch.ones(size, n, dtype=torch.bool)
-        _set(against, histories.items[-1], False)
-        against[torch.arange(size), torch.from_numpy(items)] = False
-        met = torch.zeros_like(against)  # exactly
-        best = min(self.config.candidates, n)
-        for each in scores:
-            top = each.masked_fill(~against, -torch.inf).topk(best, dim=1).indices
-            met.scatter_(1, top, torch.ones_like(top, dtype=torch.bool))
-        for last in histories.items[-2:-1]:
-            _set(met, last, True)
-        met &= against
-        rest = (against & ~met).sum(1)
-        drawn = torch.from_numpy(rng.integers(n, size=(size, self.config.candidates)))
-        fits = (against & ~met).gather(1, drawn)
-        weight = rest.log() - fits.sum(1).clamp(min=1).log()
-        near, far = met.nonzero(), fits.nonzero()
-        row = torch.cat([torch.arange(size), near[:, 0], far[:, 0]])
-        item = torch.cat([torch.from_numpy(items), near[:, 1], drawn[far[:, 0], far[:, 1]]])
-        extra = torch.cat([torch.zeros(size + len(near)), weight[far[:, 0]].float()])
-        observed = [
-            torch.from_numpy(each.contains(row.numpy(), item.numpy())).nonzero()[:, 0]
+        row, item, extra = among(held, histories, scores, self.config.candidates, rng)
+        places = [
+            torch.from_numpy(each.places(row.numpy(), item.numpy()))
             for each in histories.items[: len(self.units) - 1]
         ]
+        observed = [(each >= 0).nonzero()[:, 0] for each in places]
+        of_pairs = self._ages(histories)
+        old = [a[p[at]] for a, p, at in zip(of_pairs, places, observed, strict=True)]
         x = self._inputs([each[row, item] for each in scores], row, item, counts_of(histories))
-        return Cases(x, row, extra, observed, size)
+        return Cases(x, row, extra, observed, old, size)
 
     def _scores(self, histories: Histories) -> list[Tensor]:
         """(B, N) of each member."""
@@ -234,12 +217,20 @@ class Funnel(Model):
         scores = self._scores(histories)
         items, users = self.item_counts, self._users(histories)
         found = self._through(0, scores, items.T[:, None], users.T[:, :, None])
+        past = self._ages(histories)
         for r, each in enumerate(histories.items[: len(self.units) - 1]):
             row = torch.from_numpy(each.row_of_each()).to(found.device)
             item = torch.from_numpy(each.indices.astype(np.int64)).to(found.device)
             met = [of_member[row, item] for of_member in scores]
-            found[row, item] += self._through(r + 1, met, items[item].T, users[row].T)
+            old = past[r].to(found.device)
+            found[row, item] += self._through(r + 1, met, items[item].T, users[row].T, old)
         return found
+
+    def _ages(self, histories: Histories) -> list[Tensor]:
+        """Of each observed behaviour (pairs, 2), or (pairs, 0) where times are not looked at."""
+        if self.config.recency:
+            return ages(histories)[: len(self.units) - 1]
+        return [torch.zeros(each.nnz, 0) for each in histories.items[: len(self.units) - 1]]
 
     def _users(self, histories: Histories) -> Tensor:
         """(B, 2R - 1) their counts, as far as those of training went."""
@@ -247,9 +238,12 @@ class Funnel(Model):
         middle, far = self.middle[-self.counted :], FAR * self.spread[-self.counted :]
         return counts.clamp(middle - far, middle + far)
 
-    def _through(self, r: int, scores: Sequence[Tensor], items: Tensor, users: Tensor) -> Tensor:
+    def _through(
+        self, r: int, scores: Sequence[Tensor], items: Tensor, users: Tensor,
+        ages: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         middle, spread = self.middle, self.spread
-        return through(self._unit(r), scores, items, users, middle=middle, spread=spread)
+        return through(self._unit(r), scores, items, users, middle=middle, spread=spread, ages=ages)
 
     def _unit(self, r: int) -> Unit:
         unit = self.units[r]
@@ -261,13 +255,6 @@ class Funnel(Model):
     ) -> Tensor:
         scores = state if items is None else state[:, items]
         return scores[:, None].expand(-1, self.shape.n_behaviors, -1)
-
-
-def _set(cells: Tensor, pairs: CSR, value: bool) -> None:
-    row, item = (
-        torch.from_numpy(np.asarray(x, np.int64)) for x in (pairs.row_of_each(), pairs.indices)
-    )
-    cells[row, item] = value
 
 
 MODEL = Funnel

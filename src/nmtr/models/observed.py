@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import CSR, Histories
+from nmtr.errors import UsageError
 
+HOUR = 3_600_000  # ms
 LEAST = 0.01  # added before a score's logarithm
 
 
@@ -40,19 +42,25 @@ def through(
     *,
     middle: Tensor,
     spread: Tensor,
+    ages: Tensor | None = None,
 ) -> Tensor:
-    """A unit of (x - middle) / spread for pairs of one shape, without laying out x.
+    """A unit of (x - middle) / spread and of ages for pairs of one shape, without laying out x.
 
-    scores: of each member; items, users: the counts (c, shape) of both sides. By elementwise
-    operations, so that a pair's score is the same to the bit in any company.
+    scores: of each member; items, users: the counts (c, shape) of both sides; ages: (shape, 0 or
+    2), of pairs in a row. By elementwise operations, so that a pair's score is the same to the bit
+    in any company.
     """
-    weight = torch.cat([unit.first.weight, unit.straight.weight]).detach() / spread
+    whole = torch.cat([unit.first.weight, unit.straight.weight]).detach()
+    weight = whole[:, : len(spread)] / spread
     start = torch.cat([unit.first.bias, unit.straight.bias]).detach()
     start = start - (weight * middle).sum(1)
     last = unit.last.weight[0].tolist()
     columns = [*scores, *map(log, scores)]
     of_items = weight[:, len(columns) : len(columns) + len(items)]
     of_users = weight[:, len(columns) + len(items) :]
+    if ages is not None:
+        weight = torch.cat([weight[:, : len(columns)], whole[:, len(spread) :]], 1)
+        columns += ages.unbind(1)
     found = torch.zeros_like(scores[0])
     for h in range(len(weight)):
         part = start[h] + _mix(of_users[h], users) + _mix(of_items[h], items)
@@ -82,6 +90,37 @@ def counts_of(histories: Histories) -> Tensor:
 def logs(counts: Sequence[npt.NDArray[np.int64]]) -> Tensor:
     """(n, counts) the logarithms of 1 + counts, each (n,)."""
     return torch.from_numpy(np.log1p(np.stack(counts, 1))).float()
+
+
+def ages(histories: Histories) -> list[Tensor]:
+    """For each auxiliary behaviour (pairs, 2): how long ago, and how many of its pairs came later.
+
+    Logarithms, about 1 for three years and for 150 pairs. Ago: before the user's last record of
+    any kind. Raises UsageError where the records have no times.
+    """
+    size = len(histories)
+    now = np.full(size, np.iinfo(np.int64).min)
+    for each in histories.items:
+        np.maximum.at(now, each.row_of_each(), times_of(each))
+    found = []
+    for each in histories.items[:-1]:
+        row, at = each.row_of_each(), times_of(each)
+        order = np.lexsort((at, row))
+        later = np.empty(each.nnz, np.int64)
+        later[order] = each.indptr[row[order] + 1] - np.arange(each.nnz) - 1
+        both = np.log1p([(now[row] - at) / HOUR, later]) / [[10.0], [5.0]]
+        found.append(torch.from_numpy(both.T).float())
+    return found
+
+
+def times_of(pairs: CSR) -> npt.NDArray[np.int64]:
+    """(pairs,) their times; UsageError where there are none."""
+    if pairs.at is None:
+        raise UsageError(
+            "recency: the records have no times here: it needs a log with times, the protocol time "
+            "or last, and is not served yet; leave it out"
+        )
+    return pairs.at
 
 
 def log(scores: Tensor) -> Tensor:

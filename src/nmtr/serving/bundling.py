@@ -26,6 +26,7 @@ from nmtr.errors import UsageError
 from nmtr.files import replace_file
 from nmtr.serving.archive import Part, write_archive
 from nmtr.serving.bundle import FORMAT, SCHEMA
+from nmtr.serving.histories import expect_untimed
 from nmtr.training.folder import WEIGHTS, Run
 from nmtr.training.weights import write_tensors
 
@@ -46,8 +47,9 @@ def write_bundle(
 
     catalogue: N rows of attributes (catalogue.read_catalogue). trained: the records that training
     saw, where the others are to be folded in when the bundle is served. more: for the manifest.
-    Raises UsageError where `out` is a folder.
+    Raises UsageError where `out` is a folder, or the model looks at times.
     """
+    expect_untimed(run.model)
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name a file for the bundle, such as model.nmtr")
     with tempfile.TemporaryDirectory() as folder:

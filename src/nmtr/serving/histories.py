@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.errors import UsageError
+from nmtr.models.base import Model
 from nmtr.serving.lookup import Lookup
 from nmtr.serving.requests import Event
 
@@ -131,6 +132,15 @@ def _rows(records: Records, index: int) -> tuple[Items, ...]:
 
 def _differ(one: Items, other: Items) -> bool:
     return not np.array_equal(one, other)
+
+
+def expect_untimed(model: Model) -> None:
+    """Raise UsageError for a model that looks at times, which the ledger does not keep."""
+    if model.timed:
+        raise UsageError(
+            "a model with recency=true can be trained and evaluated, but not served or bundled "
+            "yet: the service keeps no times of records; train it with --set recency=false"
+        )
 
 
 def together(users: Sequence[int], rows: Sequence[Sequence[Items]], n_items: int) -> Histories:
