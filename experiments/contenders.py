@@ -24,6 +24,7 @@ from nmtr.evaluation.metrics import per_user
 from nmtr.evaluation.ranking import ranks
 from nmtr.models.base import Model
 from nmtr.models.ease import Ease
+from nmtr.models.observed import ages
 from nmtr.training.presets import presets
 from nmtr.training.selection import new_model, sample_users
 from nmtr.training.settings import Settings, read_settings
@@ -208,10 +209,23 @@ class DeepReplay(OrderedReplay):
     levels = slice(0, -1)
 
 
-REPLAYS: Mapping[str, type[OrderedReplay]] = {
+class LatestReplay(DeepReplay):
+    """The same where there are times: at each level what came last is first."""
+
+    def encode(self, histories: Histories) -> Tensor:
+        found = super().encode(histories)
+        sets = histories.items[self.levels]
+        for each, of_pairs in zip(sets, ages(histories), strict=True):
+            row, item = (torch.from_numpy(x) for x in (each.row_of_each(), each.indices))
+            found[row, item.long()] += 5.0 * (1 - of_pairs[:, 1]).clamp(min=0)
+        return found
+
+
+REPLAYS: dict[str, type[OrderedReplay]] = {
     "replay, by EASE": OrderedReplay,
     "replay of every level, by EASE": DeepReplay,
 }
+BY_TIME: dict[str, type[OrderedReplay]] = {"replay of every level, latest first": LatestReplay}
 
 
 class Oracle(Model):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from common import BEHAVIORS, RESULTS, WORK, log_read, machine, prepared, source
-from contenders import OF_TARGET, OWN, REPLAYS, Contender, Oracle, chosen, own
+from contenders import BY_TIME, OF_TARGET, OWN, REPLAYS, Contender, Oracle, chosen, own
 from past_page import page
 
 from nmtr.data.events import ReadOptions, read_events
@@ -98,7 +98,7 @@ def test(name: str) -> None:
             ]
         if protocol in ("as-published", "time"):
             plain = contenders[protocol]["EASE"]
-            for title, kind in REPLAYS.items():
+            for title, kind in (REPLAYS | (BY_TIME if protocol == "time" else {})).items():
                 found[title] = [_cell(name, protocol, title, (plain, kind), parts, data, 0)]
         if name == SHOP:
             oracle = Oracle(data, _home(name) / "simulated")
