@@ -200,6 +200,7 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     if json:
         print(frame.write_json())
         return
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -207,12 +208,18 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     for each, index in zip(popular, recommender.service.data.users.indices(popular), strict=True):
         why = "is not in the log" if index < 0 else "has no history, or rules that leave nothing"
         say(f"user {each} {why}; these are popular items")
-    shown = Table()
+    shown = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)  # to fit 80 columns
     for name in frame.columns:
         text = name in ("user_id", "item_id", "basis")
         shown.add_column(name, justify="left" if text else "right", overflow="fold")
     for row in frame.iter_rows():
         # As Text: an id may hold brackets, which Rich would take for markup.
-        cells = (f"{each:.4f}" if isinstance(each, float) else str(each) for each in row)
-        shown.add_row(*map(Text, cells))
+        shown.add_row(*(Text(_cell(each)) for each in row))
     console.print(shown)
+
+
+def _cell(value: object) -> str:
+    """A table's cell; a popular item has no score of a behaviour."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
