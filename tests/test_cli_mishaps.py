@@ -35,6 +35,7 @@ def small_files() -> Iterator[None]:
         (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied; see whos"),
         (RuntimeError("I/O error: no space left on device (os error 28)"), "No space left on dev"),
         (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "No space left on d"),
+        (RuntimeError("cannot cache function 'draw': no locator"), "no folder can be written for"),
         (MemoryError(), "out of memory: give it more"),
         (MemoryError("Unable to allocate 9 GiB"), "out of memory (Unable to allocate 9 GiB)"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "out of memory (Def"),

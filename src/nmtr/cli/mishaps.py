@@ -39,6 +39,8 @@ def told(error: Exception) -> str | None:
     if SHORT.search(text):
         place = f"{error.filename}: " if getattr(error, "filename", None) else ""
         return f"{place}a write was cut short; the disk, or a quota, is full: make room"
+    if "cannot cache function" in text:
+        return "no folder can be written for compiled code: set NUMBA_CACHE_DIR to one that can be"
     if isinstance(error, MemoryError) or any(each in text for each in MEMORY):
         about = f" ({error})" if str(error) else ""
         return f"out of memory{about}: give it more, or less to do at once"

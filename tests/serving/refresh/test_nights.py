@@ -333,12 +333,11 @@ def test_a_night_that_failed_is_told_without_ids(
               KeyError("alice"))  # fmt: skip
     for error in errors:
 
-        def fails(*_: Any, error: Exception = error) -> None:
+        def fails(*_: Any, error: Exception = error, **__: Any) -> None:
             raise error
 
         with monkeypatch.context() as patch:
             patch.setattr(looking, "prepare", fails)
-            patch.setattr(night, "judge", fails)
             with pytest.raises(type(error)):
                 nightly(days(40, 45), 45)
     told = home.past()[2:]
