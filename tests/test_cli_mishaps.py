@@ -9,10 +9,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nmtr.cli import run
 from nmtr.cli.mishaps import told
+from nmtr.errors import DamagedError, NmtrError
 from nmtr.files import replace_file, replace_folder, write_text
 
 
@@ -63,8 +65,22 @@ def test_a_disk_that_fills_names_the_file_that_was_asked_for(
     assert failed.value.filename == str(whole)
     with pytest.raises(OSError, match="too large"), replace_folder(tmp_path / "data") as folder:
         (folder / "item.npy").write_bytes(b"x" * 10_000)
+    with pytest.raises(OSError, match="requested and") as failed, replace_file(whole) as temporary:
+        np.arange(10_000).tofile(temporary)
+    assert "make room" in str(told(failed.value))
     assert whole.read_text() == "before"
     assert os.listdir(tmp_path) == ["whole"], "nothing half-written is left"
+
+
+def test_a_study_on_a_full_disk_is_not_called_damaged(small_files: None, tmp_path: Path) -> None:
+    """Its folder holds hours of trials, and must not be deleted for want of room."""
+    from nmtr.training.study import _database
+
+    refused = pytest.raises(NmtrError, match="cannot be written as a study: disk I/O")
+    with refused as failed, _database(tmp_path / "study.db"):
+        pass
+    assert not isinstance(failed.value, DamagedError)
+    assert "delete" not in str(failed.value)
 
 
 def test_a_folder_that_may_not_be_written_is_named_without_our_temporary_names(

@@ -65,6 +65,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
 def _name(error: OSError, path: Path, temporary: Path) -> None:
     """Let an error tell of the file that was asked for: a full disk names none, others ours."""
     given = error.filename
+    if error.errno is None:
+        return  # a library's own words, which a name would hide
     if given is None:
         error.filename = str(path)
     elif str(given).startswith(str(temporary)):

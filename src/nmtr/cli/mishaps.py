@@ -37,8 +37,7 @@ def told(error: Exception) -> str | None:
     if any(each in text for each in FULL):
         return f"No space left on device; {ADVICE[errno.ENOSPC]} ({error})"
     if SHORT.search(text):
-        place = getattr(error, "filename", None)
-        return (f"{place}: " if place else "") + "a write was cut short; the disk, or a quota, is full: make room"
+        return "a write was cut short; the disk, or a quota, is full: make room"
     if "cannot cache function" in text:
         return "no folder can be written for compiled code: set NUMBA_CACHE_DIR to one that can be"
     if isinstance(error, MemoryError) or any(each in text for each in MEMORY):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nmtr.errors import DamagedError, DataError, UsageError
@@ -36,21 +37,29 @@ def refresh(
     at work there, and what the steps raise. The history has a line of these too.
     """
     with home.working():
-        try:
+        with _told(home):
             home.adopt()
             if home.served() and not home.pinned():
                 home.pin()
             forget(home, store, options, say=say)
-            try:
+        try:
+            with _told(home):
                 return Night(home, options, store, say=say, report=report).run(wish)
-            finally:
-                _forget(home, store, options, say)  # who was erased meanwhile
-        except RefusedError as error:
-            _note(home, REFUSED, str(error))
-            raise
-        except Exception as error:
-            _note(home, FAILED, _plain(error))
-            raise
+        finally:
+            _forget(home, store, options, say)  # who was erased meanwhile
+
+
+@contextmanager
+def _told(home: Home) -> Iterator[None]:
+    """Let the history have a line where a night comes to nothing."""
+    try:
+        yield
+    except RefusedError as error:
+        _note(home, REFUSED, str(error))
+        raise
+    except Exception as error:
+        _note(home, FAILED, _plain(error))
+        raise
 
 
 def _note(home: Home, outcome: str, why: str) -> None:
