@@ -240,9 +240,15 @@ def test_a_day_is_appended_once(says: Says, log: Path, tmp_path: Path) -> None:
     says("prepare", log, "--behaviors", "view,buy", "--out", data)
     day.write_text("user_id,item_id,behavior,timestamp\neve,pen,view,12\n")
     words = ("prepare", "--append", day, "--out", data)
-    assert f"1 events appended to {data}: 9 of 3 users x 2 items" in says(*words)
+    said = says(*words)
+    assert f"1 events appended to {data}: 9 of 3 users x 2 items" in said
+    assert "before the newest" not in said
     assert f"{data} has these events already; nothing was appended" in says(*words)
     assert json.loads(says(*words, "--json")) == {"appended": None}
+    late = tmp_path / "late.csv"
+    late.write_text("user_id,item_id,behavior,timestamp\neve,pen,view,5\n")
+    said = says("prepare", "--append", late, "--out", data)
+    assert "late.csv has events from before the newest that were there" in said
     assert "got both" in says("prepare", log, "--append", day, "--out", data, code=2)
     assert "expected event files and --behaviors" in says("prepare", "--out", data, code=2)
     assert "no prepared data set" in says("prepare", "--append", day, "--out", tmp_path, code=2)

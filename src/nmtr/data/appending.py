@@ -131,7 +131,8 @@ def _keep(
     about["fingerprint"] = hash_arrays(path / name, str(manifest["fingerprint"]))
     files = manifest["files"] | {f"{name}/{each}": size for each, size in made.items()}
     seal(path, about, files)
-    return about | {"appended": day | {"read": stated["read"]}}
+    notes = [*stated["read"]["notes"], *_note_early(manifest, found)]
+    return about | {"appended": day | {"read": stated["read"] | {"notes": notes}}}
 
 
 def _added(
