@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,8 @@ class States:
 
     def _folded_in(self, user: Current) -> Tensor:
         """(E,) one user's state; the last ones folded in are kept."""
-        key = (user.index, *(each.tobytes() for each in (*user.items, *(user.times or ()))))
+        arrays: tuple[npt.NDArray[Any], ...] = (*user.items, *(user.times or ()))
+        key = (user.index, *(each.tobytes() for each in arrays))
         found = self._folded.get(key)
         if found is None:
             (found,) = self.fold(user, [user.items])
