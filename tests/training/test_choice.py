@@ -39,7 +39,7 @@ def test_where_there_are_times_the_funnel_looks_at_them(
     found = {each.model: each for each in choose(timed, QUICK, 5).tried}
     assert found["nmtr-funnel"].options["recency"] is True
     assert found["nmtr-funnel"].value
-    plain = {name: options for name, options in choice.candidates(prepared("random"), "discovery")}
+    plain = dict(choice.candidates(prepared("random"), "discovery"))
     assert "recency" not in plain["nmtr-funnel"]
 
 
