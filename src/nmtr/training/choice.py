@@ -72,7 +72,8 @@ def candidates(data: Interactions, protocol: str) -> list[tuple[str, dict[str, A
         found.append(("ease", {}))
     if several:
         members = ("ease", "ease-all") if data.n_items <= EASY else ("ials-all",)
-        recency = {"recency": True} if protocol in ("time", "last") else {}
+        # What is dated before a purchase need not be hidden from it.
+        recency = {"recency": True, "hide": 0.0} if protocol in ("time", "last") else {}
         found.append(("nmtr-funnel", {"members": members} | recency))
         found.append(("nmtr-gmf", {}))
     else:
