@@ -44,6 +44,8 @@ def test_places_by_hand() -> None:
     assert Scale(0.01, 1, log=True).place(0.1) == pytest.approx(0.5)
     assert Scale(0, 1).place(7) == 1
     assert [name for _, name in Scale(0, 0.4).ticks()] == ["0.0", "0.1", "0.2", "0.3", "0.4"]
+    assert [name for _, name in Scale(0.9, 3.1, whole=True).ticks()] == ["1", "2", "3"]
+    assert [name for _, name in Scale(0.6, 1.4, whole=True).ticks()] == ["1"]
     assert [name for _, name in Scale(0.001, 1, log=True).ticks()] == ["0.001", "0.01", "0.1", "1"]
 
 

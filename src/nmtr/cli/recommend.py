@@ -200,19 +200,34 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     if json:
         print(frame.write_json())
         return
-    from rich.table import Table
-    from rich.text import Text
-
     popular = frame.filter(frame["basis"] == "popular")["user_id"].unique(maintain_order=True)
     for each, index in zip(popular, recommender.service.data.users.indices(popular), strict=True):
         why = "is not in the log" if index < 0 else "has no history, or rules that leave nothing"
         say(f"user {each} {why}; these are popular items")
+    show_rows(frame)
+
+
+def show_rows(frame: pl.DataFrame) -> None:
+    """Print recommendations as a table; beyond a terminal ids stand whole, however long."""
+    from rich.table import Table
+    from rich.text import Text
+
     shown = Table()
     for name in frame.columns:
         text = name in ("user_id", "item_id", "basis")
         shown.add_column(name, justify="left" if text else "right", overflow="fold")
     for row in frame.iter_rows():
         # As Text: an id may hold brackets, which Rich would take for markup.
-        cells = (f"{each:.4f}" if isinstance(each, float) else str(each) for each in row)
-        shown.add_row(*map(Text, cells))
-    console.print(shown)
+        shown.add_row(*(Text(_cell(each)) for each in row))
+    widest = console.measure(shown, options=console.options.update(max_width=10_000)).maximum
+    if not console.is_terminal:
+        shown.width = widest
+    elif widest > console.width:
+        shown.padding = (0, 0, 0, 0)
+    console.print(shown, crop=False)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4f}"  # a popular item has no probabilities
+    return str(value)

@@ -23,13 +23,15 @@ LETTER = 7.2  # width of a letter of the panel's text, about
 class Scale:
     """Values from low to high, evenly or by log, to places from 0 to 1.
 
-    names: of the whole numbers from 0, where these stand for kinds of something.
+    names: of the whole numbers from 0, where these stand for kinds of something. whole: there is
+    nothing between whole numbers, and no tick.
     """
 
     low: float
     high: float
     log: bool = False
     names: Sequence[str] = ()
+    whole: bool = False
 
     @classmethod
     def over(cls, values: Sequence[float], *, zero: bool = True, log: bool = False) -> Scale:
@@ -65,7 +67,7 @@ class Scale:
             first, last = (round(math.log10(each)) for each in (self.low, self.high))
             by = max(1, math.ceil((last - first) / 6))
             return [(10.0**each, short(10.0**each)) for each in range(first, last + 1, by)]
-        step = _step(self.high - self.low)
+        step = max(_step(self.high - self.low), 1.0 if self.whole else 0.0)
         digits = max(0, -math.floor(math.log10(step)))
         count = math.floor((self.high - self.low) / step + 1e-9)
         first_tick = math.ceil(self.low / step - 1e-9) * step

@@ -63,6 +63,8 @@ class Block:
 
 
 def quote(value: object, width: int = 80) -> str:
-    """A value as it came, short enough for a message."""
+    """A value as it came, short enough for a message; a field without one is `nothing`."""
+    if value is None:
+        return "nothing"
     text = repr(value)
     return text if len(text) <= width else text[: width - 1] + "…"
