@@ -154,6 +154,7 @@ def test_what_does_not_compare_is_refused_and_named(
         ([first, tmp_path / "other"], f"other was trained on other data than {first}"),
         ([first, f"{first}/"], f"{first} and {first} are one run twice"),
         ([first, "--on", "last"], "has no vectors-last.npz"),
+        ([first, "--on", "test"], "unknown ranking to compare on 'test'; one of validation, "),
         ([first, "--metric", "auc"], "metric 'auc': expected hr|ndcg"),
         ([first, "--slice", "old"], "unknown slice 'old'"),
         ([first, "--against", "bpr"], "unknown model to compare with 'bpr'; one of popularity"),

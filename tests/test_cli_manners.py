@@ -157,6 +157,15 @@ def test_nmtr_alone_finds_what_lies_here_and_says_what_comes_next(
         ["m.nmtr"],
     )
     assert "nmtr serve m.nmtr" in found["next"]
+    bundles = tmp_path / "shop-home" / "bundles"
+    bundles.mkdir(parents=True)
+    (bundles / "1.nmtr").touch()
+    (tmp_path / "shop-home" / "current.nmtr").symlink_to("bundles/1.nmtr")
+    (tmp_path / "shop-home" / "refresh.toml").write_text('behaviors = [\n    "buy",\n]\n')
+    found = json.loads(says("--json"))
+    assert (found["homes"], found["bundles"]) == (["shop-home"], ["m.nmtr"])
+    served = ["nmtr refresh shop-home --status", "nmtr serve shop-home/current.nmtr"]
+    assert found["next"][-2:] == served
 
 
 def test_a_folder_without_end_is_not_looked_through(

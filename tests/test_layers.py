@@ -18,7 +18,7 @@ BESIDE = {
     "reports": (*ROOMS[:4], "pages"),
 }  # on top of training; serving knows nothing of them, nor they of that
 TOP = ("experiments", "reports", "estimator", "cli", "__main__", "presets")
-HELPERS = ("errors", "files", "options")
+HELPERS = ("cache", "errors", "files", "options")
 PAGES = "pages"  # knows nothing of what its pages tell
 FILES = sorted(HOME.rglob("*.py"))
 BEHAVIORS = re.compile(r"\b(views?|carts?|buys?)\b", re.IGNORECASE)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1] / "src" / "nmtr"
-ANYWHERE = ("errors", "files", "options", "presets")  # used by all, or by none
+ANYWHERE = ("cache", "errors", "files", "options", "presets")  # used by all, or by none
 ORDER = ("pages", "data", "models", "evaluation", "training", "serving", "estimator", "cli")
 
 LEFT, TOP, WIDTH, HEIGHT, GAP, SLOT = 30, 24, 150, 64, 30, 7

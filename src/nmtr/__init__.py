@@ -11,6 +11,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from nmtr import cache
+
 if TYPE_CHECKING:
     from nmtr.data.events import ReadOptions, read_events
     from nmtr.data.interactions import Interactions, load
@@ -24,6 +26,7 @@ __version__ = "1.0.0"
 # Torch's threads wait for each other by spinning, which starves ours, and stops them all where
 # another process holds a core. It reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+cache.provide()
 
 __all__ = [
     "NMTR",

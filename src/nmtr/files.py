@@ -27,6 +27,9 @@ def replace_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _name(error, path, temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,5 +55,19 @@ def replace_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)
+    except OSError as error:
+        _name(error, path, temporary)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name(error: OSError, path: Path, temporary: Path) -> None:
+    """Let an error tell of the file that was asked for: a full disk names none, others ours."""
+    given = error.filename
+    if error.errno is None:
+        return  # a library's own words, which a name would hide
+    if given is None:
+        error.filename = str(path)
+    elif str(given).startswith(str(temporary)):
+        error.filename = str(path) + str(given)[len(str(temporary)) :]

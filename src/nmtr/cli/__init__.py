@@ -94,8 +94,11 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        _complain(f"nmtr: {type(error).__name__}: {error}", style="red")
-        if not isinstance(error, OSError | MemoryError):
+        from nmtr.cli.mishaps import told
+
+        message = told(error)
+        _complain(f"nmtr: {message or f'{type(error).__name__}: {error}'}", style="red")
+        if message is None:
             _complain("This should not happen. The same command with --debug shows where.")
         return 1
     return 0
@@ -139,11 +142,14 @@ def _parse(words: Sequence[str]) -> None:
 
 def _reworded(error: CycloptsError) -> str:
     """The parser's message; with the option that was meant where only the case was wrong."""
-    from cyclopts import UnknownOptionError
+    from cyclopts import MissingArgumentError, UnknownOptionError
 
     from nmtr.options import closest
 
     text = str(error)
+    if isinstance(error, MissingArgumentError) and error.argument and not error.keyword:
+        # what was not given at all is no option that lacks its value
+        text = text.replace(" requires an argument.", " is missing.")
     if isinstance(error, UnknownOptionError) and "Did you mean" not in text:
         names = [name for each in error.argument_collection or () for name in each.names]
         close = closest(str(error.token.keyword or error.token.value), names)

@@ -108,17 +108,13 @@ def _packages() -> Check:
 
 
 def _numba_cache() -> Check:
-    import numba
+    from nmtr import cache
 
-    import nmtr
-
-    place = Path(getattr(numba.config, "CACHE_DIR", "") or Path(nmtr.__file__).parent / "models")
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return Check("numba cache", "ok", f"writable, at {place}")
-    except OSError:
-        advice = "set NUMBA_CACHE_DIR to a folder that is, or each start compiles anew"
-        return Check("numba cache", "note", f"{place} is not writable", advice)
+    place = cache.place()
+    if place is None or place == cache.provided:
+        advice = "set NUMBA_CACHE_DIR to a folder that can be, or each start compiles anew"
+        return Check("numba cache", "note", "none that can be written", advice)
+    return Check("numba cache", "ok", f"writable, at {place}")
 
 
 def _memory() -> Check:

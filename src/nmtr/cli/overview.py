@@ -12,7 +12,9 @@ from pathlib import Path
 LOGS = (".csv", ".tsv", ".jsonl", ".parquet", ".inter", ".gz", ".zst")
 NO_LOGS = ("items", "users", "catalog", "catalogue", "products", "customers")  # attributes
 MOST, SHOWN, LEVELS = 2000, 8, 3
-MARKS = {"manifest.json": '"nmtr-prepared"', "config.toml": 'nmtr = "'}
+MARKS = {
+    "manifest.json": '"nmtr-prepared"', "config.toml": 'nmtr = "', "refresh.toml": "behaviors = [",
+}  # fmt: skip
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Found:
     unfinished: list[str] = field(default_factory=list)
     studies: list[str] = field(default_factory=list)
     bundles: list[str] = field(default_factory=list)
+    homes: list[str] = field(default_factory=list)
     cut_short: bool = False
 
 
@@ -35,6 +38,7 @@ WORDS = {
     "unfinished": "unfinished runs",
     "studies": "studies",
     "bundles": "bundles",
+    "homes": "homes of nmtr refresh",
 }
 
 
@@ -52,7 +56,8 @@ def look(home: Path) -> Found:
             done = "model.safetensors" in files
             (found.runs if done else found.unfinished).append(place)
         elif kind:
-            (found.data if kind == "manifest.json" else found.studies).append(place)
+            kinds = {"manifest.json": found.data, "refresh.toml": found.homes}
+            kinds.get(kind, found.studies).append(place)
         else:
             paths = [str((folder / each).relative_to(home)) for each in sorted(files)]
             found.bundles += [each for each in paths if each.endswith(".nmtr")]
@@ -105,7 +110,10 @@ def next_commands(found: Found, home: Path) -> list[str]:
             commands.append(f"nmtr compare {shlex.join(found.runs[:4])}")
     elif found.data and not found.unfinished:
         commands += [f"nmtr audit {data}", f"nmtr train {data} --out run"]
-    if found.bundles:
+    if found.homes:
+        commands.append(f"nmtr refresh {_quoted(found.homes)} --status")
+        commands.append(f"nmtr serve {shlex.join([f'{found.homes[0]}/current.nmtr'])}")
+    elif found.bundles:
         commands.append(f"nmtr serve {_quoted(found.bundles)}")
     if not found.data and found.logs:
         log = _quoted(found.logs)

@@ -209,10 +209,11 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
 
 def show_rows(frame: pl.DataFrame) -> None:
     """Print recommendations as a table; beyond a terminal ids stand whole, however long."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table()
+    shown = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)  # to fit 80 columns
     for name in frame.columns:
         text = name in ("user_id", "item_id", "basis")
         shown.add_column(name, justify="left" if text else "right", overflow="fold")
@@ -222,12 +223,11 @@ def show_rows(frame: pl.DataFrame) -> None:
     widest = console.measure(shown, options=console.options.update(max_width=10_000)).maximum
     if not console.is_terminal:
         shown.width = widest
-    elif widest > console.width:
-        shown.padding = (0, 0, 0, 0)
     console.print(shown, crop=False)
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "-" if value != value else f"{value:.4f}"  # a popular item has no probabilities
-    return str(value)
+    """A table's cell; a popular item has no score of a behaviour."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

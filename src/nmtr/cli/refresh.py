@@ -122,7 +122,7 @@ def refresh(
     cold
         train from nothing.
     now
-        the moment to refresh for, 2026-01-31T03:00; by default the clock's.
+        the moment to refresh for, 2026-01-31T03:00, in UTC; by default the clock's.
     dry_run
         only look at the new events.
     status

@@ -50,9 +50,10 @@ def train(
     model
         nmtr-gmf, nmtr-mlp, nmtr-neumf, nmtr-staged (level by level), nmtr-funnel (past the paper),
         nmtr-graph, nmtr-whole (without sampling), nmtr-balanced (weights learned); of the target
-        alone: bpr, gmf, mlp, neumf; of all behaviours: cmf, mc-bpr, mc-gmf, mc-mlp, mc-neumf; of
-        memory: popularity, replay; linear and alike: ease, itemknn, ials; on the graph of users and
-        items: lightgcn, walk.
+        alone: bpr, apr, gmf, mlp, neumf; of all behaviours: cmf, mr-bpr, ve-bpr, mc-bpr, mc-gmf,
+        mc-mlp, mc-neumf; of memory: popularity, replay; linear and alike: ease, itemknn, fism,
+        ials, eals, vals; on the graph of users and items: lightgcn, walk; with attributes:
+        nmtr-features.
     protocol
         as-published, discovery, leak-free, time, last; by default what suits the data.
     preset

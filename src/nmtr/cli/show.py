@@ -119,4 +119,6 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeLeft(),
     )
-    return Progress(*columns, console=notes, transient=True, disable=cli.quiet)
+    # Where nobody watches, as in a timer's mail, a bar would come to an empty line.
+    unseen = cli.quiet or not notes.is_terminal
+    return Progress(*columns, console=notes, transient=True, disable=unseen)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmtr.data.split import PROTOCOLS
 from nmtr.errors import UsageError
 from nmtr.evaluation.comparison import Comparison, compare
 from nmtr.evaluation.metrics import parse
@@ -69,6 +70,8 @@ def compare_runs(
     metric = parse(metric)
     if part not in SLICES:
         raise unknown("slice", part, SLICES)
+    if ranked not in (None, VALIDATION, *PROTOCOLS):
+        raise unknown("ranking to compare on", str(ranked), (VALIDATION, *PROTOCOLS))
     members = [_open(each) for each in paths]
     _check_alike(members, "was trained on other data than", lambda each: each.fingerprint)
     note = ""

@@ -188,6 +188,8 @@ def open_run(path: Path, *, data: Path | None = None) -> Run:
         advice = f"make one with `nmtr train DATA --out {path}`"
         if (path / "manifest.json").exists():
             advice = f"it may be a data set: `nmtr train {path} --out RUN`, then give RUN"
+        elif path.is_file():
+            advice = "it is a file, and a run is the folder that `nmtr train DATA --out RUN` makes"
         raise UsageError(f"{path} is no run (it has no {CONFIG}); {advice}")
     settings, about = read_settings(file)
     if not (path / WEIGHTS).exists():

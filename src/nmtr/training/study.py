@@ -30,7 +30,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from nmtr import __version__
-from nmtr.errors import DamagedError, UsageError
+from nmtr.errors import DamagedError, NmtrError, UsageError
 from nmtr.files import replace_file
 from nmtr.models.space import Axis, Choice, Side, Whole
 from nmtr.training.folder import check_free
@@ -38,6 +38,7 @@ from nmtr.training.folder import check_free
 STORE, NAME = "study.db", "nmtr"
 LABELS = {"data": "data set's fingerprint"}
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+REFUSED = ("disk is full", "disk I/O", "readonly", "unable to open", "is locked")  # SQLite's words
 FINISHED = ("complete", "pruned", "failed")
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -196,8 +197,14 @@ def _database(file: Path) -> Iterator[optuna.Study]:
             study_name=NAME, storage=storage, direction="maximize", load_if_exists=True
         )
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own kinds
+        why = str(getattr(error, "orig", error))  # without the statement that met it
+        if any(each in why for each in REFUSED):
+            raise NmtrError(
+                f"{file.parent} cannot be written as a study: {why}; see the disk's room and the "
+                "folder's rights, and give the same command again"
+            ) from error
         raise DamagedError(
-            f"{file} cannot be read as a study ({error}); delete its folder to start over"
+            f"{file} cannot be read as a study ({why}); delete its folder to start over"
         ) from error
     try:
         yield study

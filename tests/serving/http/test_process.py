@@ -262,3 +262,18 @@ def test_it_does_not_start_on_a_bundle_that_is_damaged(bundled: Path, tmp_path: 
     done = subprocess.run(command(broken, tmp_path / "data"), stderr=subprocess.PIPE, text=True)
     assert (done.returncode, "broken.nmtr" in done.stderr) == (1, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_taken_is_a_failure_like_any_other(
+    bundled: Path, tmp_path: Path
+) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = command(bundled, tmp_path / "data")
+        words[words.index("--port") + 1] = str(port)
+        done = subprocess.run(words, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "address already in use" in done.stderr
+    assert f"could not be served at 127.0.0.1:{port}" in done.stderr

@@ -320,3 +320,47 @@ def test_a_window_never_begins_before_the_end_of_what_is_judged(
     trained = open_bundle(home.current).manifest["trained_before"]
     nightly(days(40, 41), 41, window=8.0)
     assert home.past()[-1]["cut"] == trained
+
+
+def test_a_night_that_failed_is_told_without_ids(
+    home: Home, days: Frames, nightly: Nightly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError):
+        nightly(days(0, 40), 40, window=0.0001)
+    assert home.past() == [], "nothing has been refreshed yet"
+    nightly(days(0, 40), 40)
+    errors = (OSError(28, "No space left on device", "disk/x"), DataError("user alice is odd"),
+              KeyError("alice"))  # fmt: skip
+    for error in errors:
+
+        def fails(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(looking, "prepare", fails)
+            with pytest.raises(type(error)):
+                nightly(days(40, 45), 45)
+    told = home.past()[2:]
+    assert [each["outcome"] for each in told] == ["failed"] * 3
+    assert "No space left on device: 'disk/x'" in told[0]["why"]
+    assert "alice" not in home.history.read_text()
+    assert nightly(days(40, 45), 45).outcome == "promoted"
+
+
+def test_what_a_cut_off_night_left_damaged_is_made_anew(
+    home: Home, days: Frames, nightly: Nightly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly(days(0, 40), 40)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("night.json", "data/manifest.json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(night, "judge", dies)
+            with pytest.raises(KeyboardInterrupt):
+                nightly(days(40, 45), 45)
+        (home.night / name).write_text("")
+    assert nightly(None, 45).outcome == "promoted", "the events were kept before"
+    assert outcomes(home) == ["promoted", "pinned", "promoted"]
+    assert not home.night.exists()

@@ -11,6 +11,7 @@ from types import FrameType
 
 import uvicorn
 
+from nmtr.errors import NmtrError
 from nmtr.serving.http.app import create_app
 from nmtr.serving.http.options import Options
 from nmtr.serving.http.reloading import Watcher
@@ -23,7 +24,7 @@ BACKLOG = 1024
 
 
 def serve(options: Options) -> None:
-    """Serve until told to stop. Raises UsageError, DamagedError or StoreError at the start."""
+    """Serve until told to stop. Raises NmtrError, as what is wrong, at the start."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in OURS:  # not the others, which may log what they are given
         logging.getLogger(name).setLevel(options.log_level.upper())
@@ -47,6 +48,11 @@ def serve(options: Options) -> None:
     watcher.start()
     try:
         uvicorn.Server(config).run()
+    except SystemExit as error:  # an address that is taken, say, which uvicorn has logged
+        if not error.code:
+            raise
+        where = f"{options.host}:{options.port}"
+        raise NmtrError(f"it could not be served at {where}: the line above says why") from error
     finally:
         watcher.close()
 

@@ -6,7 +6,7 @@ bundles/         those that were promoted, the newest last
 log/             events that came from files
 bots.parquet     users who were found to be none
 refresh.toml     the options
-history.jsonl    a line for each refresh, roll-back and pin; no ids
+history.jsonl    a line for each refresh, also one that failed, roll-back and pin; no ids
 night/           the refresh under way; gone when it is done
 """
 
@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from nmtr.errors import DamagedError, NmtrError, UsageError
-from nmtr.files import write_text
+from nmtr.files import replace_file, write_text
 
 PROMOTED, KEPT, REFUSED, ROLLED_BACK = "promoted", "kept", "refused", "rolled back"
+FAILED = "failed"
 
 
 class Home:
@@ -56,7 +57,18 @@ class Home:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise NmtrError(f"{self.path}: another refresh is at work there") from None
+            self.tidy()
             yield
+
+    def tidy(self) -> None:
+        """Delete what a kill left half-written, which may hold ids; within `working`.
+
+        Nobody else writes these now, but for what is changed by `switching`.
+        """
+        with self.switching():
+            for folder in (self.path, self.bundles, self.log, self.night):
+                for each in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+                    _remove(each)
 
     @contextmanager
     def switching(self) -> Iterator[None]:
@@ -72,7 +84,8 @@ class Home:
             name = f"{_stamp()}-adopted.nmtr"
             self.bundles.mkdir(exist_ok=True)
             with self.switching():
-                shutil.copyfile(self.current, self.bundles / name)
+                with replace_file(self.bundles / name) as temporary:
+                    shutil.copyfile(self.current, temporary)
                 self.serve(name, PROMOTED, why="it was there before the first refresh")
 
     def frames(self) -> list[Path]:
@@ -180,6 +193,13 @@ def _link(link: Path, name: str) -> None:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _target(link: Path) -> str | None:

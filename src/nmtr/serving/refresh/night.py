@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmtr.data.interactions import Interactions, load
 from nmtr.data.split import Evaluation, split
+from nmtr.errors import DamagedError
 from nmtr.files import write_text
 from nmtr.serving.bundle import Bundle, open_bundle
 from nmtr.serving.refresh.candidate import Maker
@@ -49,7 +50,11 @@ class Night:
         """
         last = None
         if about := self._resumed(wish):
-            last = self._finish(about)
+            try:
+                last = self._finish(about)
+            except DamagedError as error:
+                self.say(f"what a refresh that was cut off left cannot be read: {error}")
+                self.say("beginning anew")
         if about := self._begin(wish):
             return self._finish(about)
         return last or Outcome(
@@ -108,9 +113,13 @@ class Night:
     def _resumed(self, wish: Wish) -> dict[str, Any] | None:
         """What a killed refresh had come to, if it was asked for the same."""
         file = self.path / "night.json"
-        if not file.exists():
+        if not file.exists() or not (self.path / "data").exists():
             return None
-        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            self.say(f"{file} of a refresh that was cut off cannot be read: beginning anew")
+            return None
         same = about["options"] == json.loads(json.dumps(asdict(self.options)))
         if not same or about["asked_cold"] != wish.cold:
             self.say("the refresh that was under way had other options: beginning anew")

@@ -120,7 +120,7 @@ def read_options(file: Path, given: Mapping[str, Any]) -> Options:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} cannot be read as TOML ({error})") from error
-    where = "refresh" if given else str(file)
+    where = "refresh" if given or not file.exists() else str(file)
     return build(Options, {**found, **given}, where=where)
 
 

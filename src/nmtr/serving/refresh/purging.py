@@ -89,7 +89,7 @@ def write_without(
     manifest |= {"users": len(rows), "fingerprint": print_.hexdigest()[:16]}
     if deadline is not None:
         manifest[OVERDUE] = min(deadline, manifest.get(OVERDUE, deadline))
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".", suffix=".tmp") as folder:
         parts[WEIGHTS] = _weights(bundle, rows, Path(folder))
         with replace_file(out) as temporary:
             write_archive(temporary, parts, manifest)
