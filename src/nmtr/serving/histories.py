@@ -14,7 +14,6 @@ from nmtr.serving.lookup import Lookup
 from nmtr.serving.requests import Event
 
 Items = npt.NDArray[np.int32]
-NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
