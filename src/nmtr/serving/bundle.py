@@ -139,11 +139,6 @@ def check_bundle(path: Path) -> Mapping[str, Any]:
     return open_bundle(path).manifest
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a path is to be opened as a bundle: a file, where a run is a folder."""
-    return path.is_file()
-
-
 def _archive(path: Path) -> Archive:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; make a bundle with `nmtr bundle {path} --out FILE`")

@@ -15,7 +15,6 @@ from nmtr.serving.requests import Event
 
 Items = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
-NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
