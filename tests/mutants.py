@@ -1,6 +1,6 @@
 """Mutation testing: which small faults, put into a module one at a time, do its tests not see?
 
-    python tests/mutants.py MODULE TEST...       such as nmtr.evaluation.metrics tests/evaluation
+    python tests/mutants.py MODULE[:LINES] TEST...   such as nmtr.data.split:90-99 tests/data
 
 A mutant has one comparison, operator or number changed. Each is run in a process of its own,
 forked when everything is imported already (where there is os.fork). Survivors are listed by line.
@@ -116,8 +116,10 @@ def _imported(tests: list[str]) -> Iterator[str]:
             yield from (name for name in names if name.split(".")[0] not in ("nmtr", "tests", ""))
 
 
-def main(module: str, tests: list[str]) -> int:
-    """Run every mutant; returns how many survive."""
+def main(where: str, tests: list[str]) -> int:
+    """Run every mutant of a module, or of some of its lines; returns how many survive."""
+    module, _, lines = where.partition(":")
+    low, high = map(int, lines.split("-")) if lines else (0, sys.maxsize)
     found = importlib.import_module(module)
     tree = ast.parse(Path(str(found.__file__)).read_text(encoding="utf-8"))
     for name in {"torch", *_imported(tests)}:
@@ -130,11 +132,13 @@ def main(module: str, tests: list[str]) -> int:
         sys.exit(f"{module}: its tests fail as it is; mend that first")
     left, total = 0, 0
     for mutant, line, what in mutants(tree):
+        if not low <= line <= high:
+            continue
         total += 1
         if survives(mutant, module, tests):
             left += 1
             print(f"{module}:{line}: {what}", flush=True)
-    print(f"{module}: {total - left} of {total} mutants are seen")
+    print(f"{where}: {total - left} of {total} mutants are seen")
     return left
 
 

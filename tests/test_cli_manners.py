@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from nmtr.cli import COMMANDS, front, overview
 from nmtr.cli import run as nmtr
+from nmtr.cli.recommend import show_rows
 from nmtr.data.interactions import Interactions
 from nmtr.options import closest
 from nmtr.training.run import Run, Settings
@@ -134,7 +136,10 @@ def test_nmtr_alone_finds_what_lies_here_and_says_what_comes_next(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "nmtr demo" in says()
-    (tmp_path / "log.csv").touch()
+    for name in ("Catalog.csv", "items.parquet", "log.csv"):
+        (tmp_path / name).touch()
+    found = json.loads(says("--json"))
+    assert found["logs"] == ["log.csv"], "a catalogue is no log"
     assert "nmtr prepare log.csv" in says()
     assert finished.data.path
     assert finished.path
@@ -239,6 +244,44 @@ def test_the_demo_tells_every_step_in_json(says: Says, tmp_path: Path) -> None:
     assert ranks == [1, 2, 3, 4, 5]
     assert any("--model nmtr-neumf" in each for each in found["next"])
     assert "remove it, or name another folder" in says(*words, code=2)
+
+
+def test_ids_are_printed_whole_where_no_terminal_breaks_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "a" * 60 + "[bold]" + "z" * 60
+    frame = pl.DataFrame({
+        "user_id": ["u1", "u2"], "rank": [1, 1], "item_id": [long, "7"], "score": [0.5, 59.0],
+        "p_buy": [0.25, float("nan")], "basis": ["model", "popular"],
+    })  # fmt: skip
+    show_rows(frame)
+    first, second = [each for each in capsys.readouterr().out.splitlines() if "│ u" in each]
+    assert [each.strip() for each in first.split("│")[1:-1]] == [
+        "u1", "1", long, "0.5000", "0.2500", "model",
+    ]  # fmt: skip
+    assert [each.strip() for each in second.split("│")[4:6]] == ["59.0000", "-"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "told"),
+    [(OSError("disk full"), 1, "disk full"), (KeyboardInterrupt(), 130, "begins anew")],
+    ids=["failed", "interrupted"],
+)
+def test_a_demo_that_does_not_end_leaves_no_folder(
+    failure: BaseException,
+    code: int,
+    told: str,
+    says: Says,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def simulate(shop: Path, **_: object) -> None:
+        (shop / "truth").mkdir(parents=True)
+        raise failure
+
+    monkeypatch.setattr("nmtr.cli.simulate.simulate", simulate)
+    assert told in says("demo", "--out", tmp_path / "demo", code=code)
+    assert list(tmp_path.iterdir()) == [], "so that the same command can begin anew"
 
 
 def test_the_doctor_names_what_does_not_work(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:

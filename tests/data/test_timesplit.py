@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given, settings
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from nmtr.data.events import ReadOptions, from_frame
 from nmtr.data.interactions import Interactions
 from nmtr.data.prepare import prepare
-from nmtr.data.records import CSR
+from nmtr.data.records import CSR, Histories, Records
 from nmtr.data.split import Fold, Split, default_protocol, split
+from nmtr.data.timesplit import Part
 from nmtr.errors import DataError, UsageError
 
 ORDER = ["view", "buy"]
@@ -275,3 +277,45 @@ def test_last_tells_pairs_apart_where_users_are_more_than_items() -> None:
     found = split(data).evaluation
     names = data.users.take(found.users).to_list()
     assert pairs_of(data, found.truth, names) == {(user, "t") for user in "ABCDEF"}
+
+
+def rows(*each: list[int]) -> CSR:
+    """A set of four items, row by row."""
+    indptr = np.cumsum([0, *map(len, each)])
+    return CSR(indptr, np.array([item for row in each for item in row], np.int32), 4)
+
+
+def part(train: CSR, users: list[int], views: CSR, truth: CSR, in_funnel: list[bool]) -> Part:
+    records, met = Records(("view", "buy"), (train, train)), np.array(users, np.int64)
+    histories = Histories(met, (views, rows(*[[]] * len(users))))
+    return Part(records, met, histories, truth, np.array(in_funnel, np.bool_))
+
+
+def test_users_of_stacked_parts_are_numbered_on_from_part_to_part() -> None:
+    """Two users, of whom the second has a truth; one who has none; three, the first and last."""
+    found = Part.stacked(
+        [
+            part(rows([0], [1, 2]), [1], rows([3]), rows([3]), [True]),
+            part(rows([3]), [], rows(), rows(), []),
+            part(
+                rows([], [1], [2]),
+                [0, 2],
+                rows([], [0, 1]),
+                rows([1, 2], [0]),
+                [False] * 2 + [True],
+            ),
+        ]
+    )
+
+    def listed(each: CSR) -> list[list[int]]:
+        return [each.row(at).tolist() for at in range(each.n_rows)]
+
+    assert found.users.tolist() == found.histories.users.tolist() == [1, 3, 5]
+    assert (
+        listed(found.train.sets[0])
+        == listed(found.train.target)
+        == [[0], [1, 2], [3], [], [1], [2]]
+    )
+    assert [listed(each) for each in found.histories.items] == [[[3], [], [0, 1]], [[], [], []]]
+    assert listed(found.truth) == [[3], [1, 2], [0]]
+    assert found.in_funnel.tolist() == [True, False, False, True]

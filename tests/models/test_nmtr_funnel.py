@@ -134,7 +134,7 @@ def test_what_is_observed_counts_where_it_tells_and_not_where_it_does_not() -> N
     """All that is kept was held; what another user of the half held says nothing."""
     order = np.arange(M).reshape(-1, 2)
     others = np.random.default_rng(8).permutation(order).ravel()
-    for held, least, most in ((NESTED.sets[0], 2, 9), (NESTED.sets[0].take(others), -0.8, 0.8)):
+    for held, least, most in ((NESTED.sets[0], 2, 20), (NESTED.sets[0].take(others), -0.8, 0.8)):
         records = Records(NAMES, (held, NESTED.target))
         found = scores(taught(records, hide=0.0), everyone(records))
         free = HALF & ~dense(NESTED.target)

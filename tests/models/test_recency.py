@@ -18,8 +18,6 @@ from nmtr.models import make
 from nmtr.models.base import Model, Shape
 from nmtr.models.heldout import hold_out_last
 from nmtr.models.observed import HOUR, ages
-from nmtr.serving.bundling import write_bundle
-from nmtr.serving.service import Service
 from nmtr.training.run import Settings, execute
 from nmtr.training.trainer import Training
 
@@ -117,8 +115,8 @@ def test_records_without_times_are_refused() -> None:
         model.encode(bare.histories(np.arange(3)))
 
 
-def test_it_trains_by_time_and_is_not_served(timed: Interactions, tmp_path: Path) -> None:
-    """Through a split whose records carry times; the service, which has none, says so."""
+def test_it_trains_by_time(timed: Interactions, tmp_path: Path) -> None:
+    """Through a split whose records carry times."""
     options = {"members": ("ease",), "hide": 0.0, "counts": False, "recency": True}
     run = execute(timed, Settings("nmtr-funnel", "time", options, HOW), tmp_path / "run")
     assert run.path
@@ -127,10 +125,6 @@ def test_it_trains_by_time_and_is_not_served(timed: Interactions, tmp_path: Path
         report[each]["all"]["ndcg@10"]["mean"] for each in ("nmtr-funnel", "popularity")
     )
     assert found > 3 * popular
-    with pytest.raises(UsageError, match="recency=true can be trained and evaluated, but not serv"):
-        Service.of(run)
-    with pytest.raises(UsageError, match="not served or bundled yet"):
-        write_bundle(run, tmp_path / "model.nmtr")
 
 
 def test_records_by_time_carry_their_last_event(timed: Interactions) -> None:

@@ -16,13 +16,13 @@ Numbers = st.lists(st.floats(-1e12, 1e12), max_size=20)
 
 
 @settings(max_examples=60, deadline=None)
-@given(Numbers, st.booleans())
-def test_a_scale_holds_its_values_and_has_round_ticks_in_order(
-    values: list[float], zero: bool
+@given(Numbers)
+def test_a_scale_holds_zero_and_its_values_and_has_round_ticks_in_order(
+    values: list[float],
 ) -> None:
-    scale = Scale.over(values, zero=zero)
+    scale = Scale.over(values)
     slack = 1e-8 * (scale.high - scale.low)
-    assert all(scale.low - slack <= each <= scale.high + slack for each in values)
+    assert all(scale.low - slack <= each <= scale.high + slack for each in [0.0, *values])
     ticks = [each for each, _ in scale.ticks()]
     assert 1 <= len(ticks) <= 14
     assert ticks == sorted(set(ticks))
@@ -44,6 +44,8 @@ def test_places_by_hand() -> None:
     assert Scale(0.01, 1, log=True).place(0.1) == pytest.approx(0.5)
     assert Scale(0, 1).place(7) == 1
     assert [name for _, name in Scale(0, 0.4).ticks()] == ["0.0", "0.1", "0.2", "0.3", "0.4"]
+    assert [name for _, name in Scale(0.9, 3.1, whole=True).ticks()] == ["1", "2", "3"]
+    assert [name for _, name in Scale(0.6, 1.4, whole=True).ticks()] == ["1"]
     assert [name for _, name in Scale(0.001, 1, log=True).ticks()] == ["0.001", "0.01", "0.1", "1"]
 
 

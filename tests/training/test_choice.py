@@ -23,7 +23,7 @@ QUICK = Settings(training=Training(epochs=2, batch_size=1024), validation_users=
 def test_the_best_on_validation_is_chosen(prepared: Callable[..., Interactions]) -> None:
     data, told = prepared("random"), list[Tried]()
     found = choose(data, QUICK, 5, tell=told.append)
-    assert {each.model for each in found.tried} == {name for name, _ in choice.candidates(data)}
+    assert {each.model for each in found.tried} == {name for name, _ in choice.candidates(data, "")}
     assert sorted(told, key=lambda each: each.model) == sorted(found.tried, key=lambda x: x.model)
     values = [each.value or 0 for each in found.tried]
     assert values == sorted(values, reverse=True)
@@ -31,6 +31,16 @@ def test_the_best_on_validation_is_chosen(prepared: Callable[..., Interactions])
     assert (found.settings.model, found.settings.options) == (best.model, best.options)
     assert found.settings.training == QUICK.training
     assert found.in_words().startswith(f"{best.model} is chosen: ndcg@100 {best.value:.4f} on 100 ")
+
+
+def test_where_there_are_times_the_funnel_looks_at_them(
+    prepared: Callable[..., Interactions], timed: Interactions
+) -> None:
+    found = {each.model: each for each in choose(timed, QUICK, 5).tried}
+    assert found["nmtr-funnel"].options["recency"] is True
+    assert found["nmtr-funnel"].value
+    plain = dict(choice.candidates(prepared("random"), "discovery"))
+    assert "recency" not in plain["nmtr-funnel"]
 
 
 def test_a_spent_budget_ends_it_but_not_before_one_was_tried(
@@ -43,7 +53,7 @@ def test_a_spent_budget_ends_it_but_not_before_one_was_tried(
 def test_a_training_under_way_keeps_its_best_epoch(
     prepared: Callable[..., Interactions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "candidates", lambda data: [("nmtr-gmf", {})])
+    monkeypatch.setattr(choice, "candidates", lambda data, protocol: [("nmtr-gmf", {})])
     long = Settings(training=Training(epochs=10_000, patience=10_000, batch_size=1024))
     found = choose(prepared("random"), long, 0.02)
     assert found.tried[0].value
@@ -53,7 +63,7 @@ def test_a_training_under_way_keeps_its_best_epoch(
 def test_nothing_that_comes_to_an_end_is_an_error(
     prepared: Callable[..., Interactions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "candidates", lambda data: [("ials", {"ridge": -1.0})])
+    monkeypatch.setattr(choice, "candidates", lambda data, protocol: [("ials", {"ridge": -1.0})])
     with pytest.raises(NmtrError, match=r"no model came to an end on validation: .*ridge"):
         choose(prepared("random"), QUICK, 1)
 

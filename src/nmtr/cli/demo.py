@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -23,7 +24,7 @@ def demo(
     Parameters
     ----------
     out
-        folder to write; it must not exist.
+        folder to write; it must not exist, and goes again if a step fails.
     events
         about how many events to simulate.
     seed
@@ -35,7 +36,16 @@ def demo(
 
     if out.exists():
         raise UsageError(f"{out} exists already; remove it, or name another folder with --out")
-    steps, after = _steps(out, events, seed, json=json), _after(out)
+    try:
+        _show(_steps(out, events, seed, json=json), out, json=json)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)  # else the same command would refuse to begin anew
+        raise
+
+
+def _show(steps: tuple[Step, ...], out: Path, *, json: bool) -> None:
+    """Do the steps and tell of each, or all as one JSON document."""
+    after = _after(out)
     if json:
         told = [{"command": command, "result": _result(step)} for command, step in steps]
         emit_json({"folder": str(out), "steps": told, "next": after})

@@ -43,7 +43,8 @@ def train_on_ray(data: Path, settings: Settings, out: Path, workers: int) -> Non
     from nmtr.training import ray_engine
 
     epochs = ray_engine.train(data, settings, out, workers=workers)
-    remark(f"{settings.model}: fitted for {epochs} epoch(s) by {workers} worker(s) of Ray")
+    long, many = "s" * (epochs != 1), "s" * (workers != 1)
+    remark(f"{settings.model}: fitted for {epochs} epoch{long} by {workers} worker{many} of Ray")
 
 
 def say_next(out: Path) -> None:

@@ -17,7 +17,7 @@ def prepare(
     *,
     out: Path,
     behaviors: str | None = None,
-    append: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    append: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     holdout: str = "auto",
     user: str | None = None,
     item: str | None = None,

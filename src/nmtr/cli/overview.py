@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 LOGS = (".csv", ".tsv", ".jsonl", ".parquet", ".inter", ".gz", ".zst")
+NO_LOGS = ("items", "users", "catalog", "catalogue", "products", "customers")  # attributes
 MOST, SHOWN, LEVELS = 2000, 8, 3
 MARKS = {
     "manifest.json": '"nmtr-prepared"', "config.toml": 'nmtr = "', "refresh.toml": "behaviors = [",
@@ -60,8 +61,13 @@ def look(home: Path) -> Found:
         else:
             paths = [str((folder / each).relative_to(home)) for each in sorted(files)]
             found.bundles += [each for each in paths if each.endswith(".nmtr")]
-            found.logs += [each for each in paths if each.endswith(LOGS)]
+            found.logs += [each for each in paths if _may_be_log(each)]
     return found
+
+
+def _may_be_log(path: str) -> bool:
+    """Whether a file reads like a log, and is not called like a catalogue."""
+    return path.endswith(LOGS) and Path(path).name.partition(".")[0].casefold() not in NO_LOGS
 
 
 def _kind(folder: Path, files: set[str]) -> str:

@@ -200,14 +200,19 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     if json:
         print(frame.write_json())
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     popular = frame.filter(frame["basis"] == "popular")["user_id"].unique(maintain_order=True)
     for each, index in zip(popular, recommender.service.data.users.indices(popular), strict=True):
         why = "is not in the log" if index < 0 else "has no history, or rules that leave nothing"
         say(f"user {each} {why}; these are popular items")
+    show_rows(frame)
+
+
+def show_rows(frame: pl.DataFrame) -> None:
+    """Print recommendations as a table; beyond a terminal ids stand whole, however long."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     shown = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)  # to fit 80 columns
     for name in frame.columns:
         text = name in ("user_id", "item_id", "basis")
@@ -215,7 +220,10 @@ def _show(frame: pl.DataFrame, recommender: Recommender, *, json: bool) -> None:
     for row in frame.iter_rows():
         # As Text: an id may hold brackets, which Rich would take for markup.
         shown.add_row(*(Text(_cell(each)) for each in row))
-    console.print(shown)
+    widest = console.measure(shown, options=console.options.update(max_width=10_000)).maximum
+    if not console.is_terminal:
+        shown.width = widest
+    console.print(shown, crop=False)
 
 
 def _cell(value: object) -> str:

@@ -30,6 +30,12 @@ def refresh(
     map: str | None = None,
     undo: str | None = None,
     unknown: Literal["error", "drop"] | None = None,
+    malformed: Literal["error", "drop"] | None = None,
+    columns: str | None = None,
+    delimiter: str | None = None,
+    time_unit: Literal["s", "ms", "us", "iso"] | None = None,
+    table: str | None = None,
+    query: str | None = None,
     repurchase: bool | None = None,
     items: Path | None = None,
     users: Path | None = None,
@@ -88,6 +94,18 @@ def refresh(
         values that undo a behaviour: cart=remove_from_cart.
     unknown
         what to do with behaviours not named.
+    malformed
+        what to do with rows that cannot be read.
+    columns
+        names for a file without a header, comma-separated.
+    delimiter
+        the field delimiter, if it is not to be guessed; `tab` for a tab.
+    time_unit
+        the unit of the files' times, if it is not to be guessed.
+    table
+        the table or view of a database to read.
+    query
+        what to read from a database instead.
     repurchase
         an item that was bought may be recommended again.
     items
@@ -141,7 +159,9 @@ def refresh(
     given = {
         "data": data, "store": store, "key_file": key_file, "behaviors": behaviors, "user": user,
         "item": item, "behavior": behavior, "time": time, "map": map, "undo": undo,
-        "unknown": unknown, "repurchase": repurchase, "items": items, "users": users,
+        "unknown": unknown, "malformed": malformed, "columns": columns, "delimiter": delimiter,
+        "time_unit": time_unit, "table": table, "query": query,
+        "repurchase": repurchase, "items": items, "users": users,
         "model": model, "set": set, "window": window, "metric": metric, "margin": margin,
         "least_users": least_users, "warm_epochs": warm_epochs, "keep": keep, "threads": threads,
         "nice": nice,

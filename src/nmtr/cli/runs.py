@@ -115,7 +115,7 @@ def train(
             write_text(out / "choice.json", dumps(choice.to_json(), indent=2) + "\n")
         if run.model.trained:
             about = f"{settings.model}, {run.settings.protocol}"
-            remark(f"{about}: fitted for {run.epochs} epoch(s)")
+            remark(f"{about}: fitted for {run.epochs} epoch{'s' * (run.epochs != 1)}")
     _end(out, log or () if begun else (), json=json)
 
 

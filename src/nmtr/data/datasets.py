@@ -107,23 +107,6 @@ _BY_HAND = {
 }
 
 
-def names() -> tuple[str, ...]:
-    """Return the names that `get` can download."""
-    return tuple(CATALOGUE)
-
-
-def where_to_get(name: str) -> str:
-    """Say where the data set `name` comes from and which command prepares it.
-
-    Raises UsageError for a name that is not known.
-    """
-    if name in _BY_HAND:
-        return _BY_HAND[name]
-    sources = _known(name, CATALOGUE).sources
-    addresses = "".join(f"\n  {BASE_URL}/{source.address}" for source in sources)
-    return f"nmtr data get {name} --out DIR downloads and converts:{addresses}"
-
-
 def get(
     name: str,
     out: Path,
@@ -144,7 +127,9 @@ def get(
     """
     if name in _BY_HAND:
         raise UsageError(_BY_HAND[name])
-    data = _known(name, catalogue)
+    if name not in catalogue:
+        raise unknown("data set", name, [*catalogue, *_BY_HAND])
+    data = catalogue[name]
     base = (base_url or BASE_URL).rstrip("/")
     # All files are fetched before any is read: what can fail for the network fails first.
     files = [
@@ -165,12 +150,6 @@ def get(
         table = pl.concat(pl.concat(b).unique().sort(pl.all()) for b in behaviors.values())
         _write(table.with_columns(pl.col("behavior").cast(pl.Categorical)), out / f"{part}.parquet")
     return out
-
-
-def _known(name: str, catalogue: Mapping[str, DataSet]) -> DataSet:
-    if name not in catalogue:
-        raise unknown("data set", name, [*catalogue, *_BY_HAND])
-    return catalogue[name]
 
 
 def _table(file: Path, source: Source, data: DataSet) -> pl.DataFrame:

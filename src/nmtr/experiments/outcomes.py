@@ -100,17 +100,15 @@ class Outcomes:
         hashes = np.asarray(self.asked.data.user_hash)[result.users["all"]]
         return (hashes & np.uint64(1)).astype(np.bool_)
 
-    def value(
-        self, row: str, protocol: str, metric: str, *, part: str = "", slice_: str = "all"
-    ) -> Value | None:
+    def value(self, row: str, protocol: str, metric: str, *, slice_: str = "all") -> Value | None:
         """The row's value; None where there is none."""
-        key = row, protocol, metric, part, slice_
+        key = row, protocol, metric, slice_
         if key not in self._values:
             self._values[key] = self._value(*key)
         return self._values[key]
 
-    def _value(self, row: str, protocol: str, metric: str, part: str, slice_: str) -> Value | None:
-        runs = self.vectors(row, protocol, metric, part=part, slice_=slice_)
+    def _value(self, row: str, protocol: str, metric: str, slice_: str) -> Value | None:
+        runs = self.vectors(row, protocol, metric, slice_=slice_)
         if not runs or not len(runs[0]):
             return None
         return value_of(runs)

@@ -10,6 +10,8 @@ from nmtr.experiments.plan import CASCADES
 from nmtr.experiments.table2 import bold, rows_of
 from nmtr.pages.blocks import Table
 
+METRICS = ("ndcg@100", "hr@100")
+
 
 def pairs_of(outcomes: Outcomes, protocol: str, ours: str, metric: str) -> list[Pair]:
     """A row of ours against all others but ours, corrected by Holm over these."""
@@ -28,11 +30,11 @@ def pairs_of(outcomes: Outcomes, protocol: str, ours: str, metric: str) -> list[
     return [Pair(*each, gap, p) for each, gap, p in zip(names, gaps, corrected, strict=True)]
 
 
-def document(outcomes: Outcomes, metrics: tuple[str, ...] = ("ndcg@100", "hr@100")) -> Document:
+def document(outcomes: Outcomes) -> Document:
     """A table per protocol, metric and NMTR."""
     found = Document("tests", "Does NMTR differ from the others? Paired tests")
     for protocol in outcomes.protocols():
-        for metric in metrics:
+        for metric in METRICS:
             for ours in CASCADES:
                 pairs = pairs_of(outcomes, protocol, ours, metric)
                 if pairs:

@@ -37,6 +37,7 @@ from nmtr.models.observed import LEAST, Unit, ages, counted, counts_of, log, log
 from nmtr.models.space import Choice, Range, Space, Weights
 
 BLOCK = 512  # users scored at once by the members
+STEPS = 200  # at least so many teach the units
 FAR = 3.0  # standard deviations from the middle of training's users, past which nothing is learned
 MEMBERS = ("ease", "ease-all", "ials", "ials-all")
 
@@ -56,7 +57,7 @@ class Config:
     recency: units of observed behaviours also read how long ago they were (observed.ages), and the
     held-out records are each user's last, from what came before them; for logs with times.
     candidates: the best of each member that are met exactly, and as many that are drawn.
-    users: how many teach the units, 0 for all. sweeps: over them.
+    users: how many teach the units, 0 for all. sweeps: over them, more where they are few (STEPS).
     """
 
     members: tuple[str, ...] = ("ease", "ease-all")
@@ -170,10 +171,11 @@ class Funnel(Model):
         for each in cases:
             each.x.sub_(self.middle).div_(self.spread)
             each.x[:, -self.counted :].clamp_(-FAR, FAR)
-        steps = self.config.sweeps * len(cases)
+        sweeps = max(self.config.sweeps, -(-STEPS // len(cases)))
+        steps = sweeps * len(cases)
         optimizer = torch.optim.Adam(self.units.parameters(), lr=self.config.learning_rate)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
-        for _ in range(self.config.sweeps):
+        for _ in range(sweeps):
             for at in rng.permutation(len(cases)):
                 optimizer.zero_grad()
                 loss = cases[at].loss(self.units)

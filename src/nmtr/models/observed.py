@@ -114,13 +114,15 @@ def ages(histories: Histories) -> list[Tensor]:
 
 
 def times_of(pairs: CSR) -> npt.NDArray[np.int64]:
-    """(pairs,) their times; UsageError where there are none."""
-    if pairs.at is None:
+    """(pairs,) their times; UsageError where these are not known."""
+    if pairs.at is not None:
+        return pairs.at
+    if pairs.nnz:
         raise UsageError(
-            "recency: the records have no times here: it needs a log with times, the protocol time "
-            "or last, and is not served yet; leave it out"
+            "recency: the records have no times here; it needs a log with times and the protocol "
+            "time or last, so leave it out or choose --protocol time"
         )
-    return pairs.at
+    return np.zeros(0, np.int64)
 
 
 def log(scores: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ def curves(
     points = [each for line in series.values() for each in line]
     xs = [x for x, _ in points]
     low, high = min(xs, default=1.0), max(xs, default=1.0)
-    margin = 0.04 * (high - low) if high > low else 1.0
-    x = Scale(low - margin, high + margin)
+    margin = 0.04 * (high - low) if high > low else 0.4
+    x = Scale(low - margin, high + margin, whole=True)
     panel = Panel(title, x, Scale.over([*(y for _, y in points), *levels]), xlabel)
     if chosen is not None:
         panel.line((chosen, panel.y.low), (chosen, panel.y.high), kind="axis")

@@ -23,23 +23,24 @@ LETTER = 7.2  # width of a letter of the panel's text, about
 class Scale:
     """Values from low to high, evenly or by log, to places from 0 to 1.
 
-    names: of the whole numbers from 0, where these stand for kinds of something.
+    names: of the whole numbers from 0, where these stand for kinds of something. whole: there is
+    nothing between whole numbers, and no tick.
     """
 
     low: float
     high: float
     log: bool = False
     names: Sequence[str] = ()
+    whole: bool = False
 
     @classmethod
-    def over(cls, values: Sequence[float], *, zero: bool = True, log: bool = False) -> Scale:
-        """One that holds all finite values, by log the positive ones, and 0 where `zero`."""
+    def over(cls, values: Sequence[float], *, log: bool = False) -> Scale:
+        """One that holds 0 and all finite values, or by log the positive ones."""
         known = [each for each in values if math.isfinite(each) and (each > 0 or not log)]
         if log:
             low, high = (min(known), max(known)) if known else (0.1, 1.0)
             return cls(10 ** math.floor(math.log10(low)), _above_log(low, high), log=True)
-        known += [0.0] if zero or not known else []
-        low, high = min(known), max(known)
+        low, high = min([0.0, *known]), max([0.0, *known])
         size = max(abs(low), abs(high))
         if high - low <= NARROW * max(size, NARROW):
             return cls(low, low + max(1.0, size))
@@ -65,7 +66,7 @@ class Scale:
             first, last = (round(math.log10(each)) for each in (self.low, self.high))
             by = max(1, math.ceil((last - first) / 6))
             return [(10.0**each, short(10.0**each)) for each in range(first, last + 1, by)]
-        step = _step(self.high - self.low)
+        step = max(_step(self.high - self.low), 1.0 if self.whole else 0.0)
         digits = max(0, -math.floor(math.log10(step)))
         count = math.floor((self.high - self.low) / step + 1e-9)
         first_tick = math.ceil(self.low / step - 1e-9) * step
@@ -137,13 +138,14 @@ class Panel:
             f'width="{right - left:.1f}" height="{bottom - top:.1f}">{told}</rect>'
         )
 
-    def dots(self, at: int, points: Sequence[tuple[float, float]], *, radius: float = 2.3) -> None:
+    def dots(self, at: int, points: Sequence[tuple[float, float]]) -> None:
         """Many small dots in the colour of a step."""
-        self.parts += [step(at, *self.at(*each), radius=radius) for each in points]
+        self.parts += [step(at, *self.at(*each), radius=2.3) for each in points]
 
-    def write(self, x: float, y: float, text: str, *, anchor: str = "start", up: float = 6) -> None:
+    def write(self, x: float, y: float, text: str, *, anchor: str = "start") -> None:
+        """Words a little above a point."""
         left, top = self.at(x, y)
-        self.parts.append(words(left, top - up, text, anchor=anchor, kind="soft"))
+        self.parts.append(words(left, top - 6, text, anchor=anchor, kind="soft"))
 
     def svg(self) -> str:
         """The panel; its title says what it shows to who cannot see it."""

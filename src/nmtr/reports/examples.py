@@ -53,7 +53,7 @@ def _rows(subject: Subject, found: Recommended, at: int) -> list[list[str]]:
         others = [_name(subject, int(found.tops[x].items[at, k])) for x in subject.names[1:]]
         if item < 0 and not any(others):
             break
-        values = [f"{each:.3g}" if item >= 0 else "" for each in levels[:, k]]
+        values = [f"{each:#.3g}" if item >= 0 else "" for each in levels[:, k]]
         met = [
             name
             for name, each in zip(subject.run.data.behaviors, found.histories.items, strict=True)

@@ -33,17 +33,16 @@ def learning_section(subject: Subject) -> Section:
     else:
         blocks.append(
             Text(
-                f"Validation chose nothing here: the run was told to train {subject.run.epochs} "
-                "epoch(s)."
+                "Validation chose nothing here: the run was told to train "
+                f"{epochs(subject.run.epochs)}."
             )
         )
     fallen = phases.get("refit", lines)
     losses = {PHASES[name]: _points(found, "loss") for name, found in phases.items()}
     blocks += [
         Text(
-            f"The loss went from {fallen[0]['loss']:.4f} to {fallen[-1]['loss']:.4f} in the "
-            f"{len(fallen)} epoch(s) of the last training, which took "
-            f"{sum(each.get('seconds', 0.0) for each in fallen):,.1f} s."
+            f"The last training took {epochs(len(fallen))} and "
+            f"{sum(each.get('seconds', 0.0) for each in fallen):,.1f} s; {_loss(fallen)}."
         ),
         Drawing(
             [curves("Loss", losses, xlabel="epoch")],
@@ -55,6 +54,17 @@ def learning_section(subject: Subject) -> Section:
     return Section("learning", "Learning curves", blocks)
 
 
+def epochs(count: int) -> str:
+    """So many epochs, in words."""
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
+def _loss(lines: Lines) -> str:
+    first, last = lines[0]["loss"], lines[-1]["loss"]
+    went = f"went from {first:.4f} to {last:.4f}" if len(lines) > 1 else f"was {last:.4f}"
+    return f"its loss {went}"
+
+
 def _selection(subject: Subject, lines: Lines) -> list[Block]:
     metrics = [each for each in ("ndcg@100", "hr@100") if each in lines[0]]
     chosen = subject.run.epochs
@@ -62,8 +72,8 @@ def _selection(subject: Subject, lines: Lines) -> list[Block]:
     at = next((each for each in lines if each["epoch"] == chosen), None)
     words = f"Validation chose epoch {chosen} of {len(lines)}"
     if at and metric in at:
-        first = lines[0][metric]
-        words += f", where {metric.upper()} was {at[metric]:.4f} ({first:.4f} after the first)"
+        words += f", where {metric.upper()} was {at[metric]:.4f}"
+        words += f" ({lines[0][metric]:.4f} after the first)" if at is not lines[0] else ""
     if chosen == lines[-1]["epoch"] and len(lines) > 1:
         words += "; that was the last one tried, so more epochs may do better"
     levels = {each: _levels(subject, each) for each in metrics}

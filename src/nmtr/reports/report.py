@@ -15,7 +15,7 @@ from nmtr.pages.blocks import Points, Section, Table, Text, literal
 from nmtr.pages.html import page
 from nmtr.reports.accuracy import NONE, accuracy_section, activity_section, verdict
 from nmtr.reports.examples import examples_section
-from nmtr.reports.learning import learning_section
+from nmtr.reports.learning import epochs, learning_section
 from nmtr.reports.lists import lists_section
 from nmtr.reports.log import audit_section, funnel_section
 from nmtr.reports.probability import probability_section
@@ -67,7 +67,7 @@ def html(subject: Subject) -> str:
 def _lead(subject: Subject) -> str:
     run = subject.run
     behaviors = ", ".join(run.data.behaviors)
-    how = f"fitted for {run.epochs} epoch(s)" if run.model.trained else "which counts"
+    how = f"fitted for {epochs(run.epochs)}" if run.model.trained else "which counts"
     return (
         f"{subject.model}, {how}, protocol {run.settings.protocol}, on {run.data.n_users:,} users "
         f"and {run.data.n_items:,} items ({behaviors}). Beside it everywhere: popularity and "

@@ -55,7 +55,8 @@ class BundledLog:
     def n_items(self) -> int:
         return len(self.item_hash)
 
-    def records(self) -> Records:
+    def records(self, *, timed: bool = False) -> Records:
+        """As Interactions.records; with times where the bundle keeps them, whatever is asked."""
         return Records(self.behaviors, self.sets)
 
 
@@ -93,8 +94,8 @@ class Bundle:
         sets = []
         for r, each in enumerate(self.data.sets):
             seen = np.flatnonzero(~self.archive.array(f"held_{r}.npy"))
-            keys = each.keys()[seen]
-            sets.append(CSR.from_keys(keys, each.n_rows, each.n_columns))
+            at = None if each.at is None else each.at[seen]
+            sets.append(CSR.from_keys(each.keys()[seen], each.n_rows, each.n_columns, at))
         return Records(self.data.behaviors, tuple(sets))
 
     def counts(self) -> npt.NDArray[np.int64]:
@@ -138,11 +139,6 @@ def check_bundle(path: Path) -> Mapping[str, Any]:
     return open_bundle(path).manifest
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a path is to be opened as a bundle: a file, where a run is a folder."""
-    return path.is_file()
-
-
 def _archive(path: Path) -> Archive:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; make a bundle with `nmtr bundle {path} --out FILE`")
@@ -165,10 +161,7 @@ def _open(archive: Archive) -> Bundle:
     manifest = archive.manifest
     users, items = (Vocabulary(_frame(archive, each)["id"]) for each in ("users", "items"))
     n_items = len(items)
-    sets = tuple(
-        CSR(archive.array(f"indptr_{r}.npy"), archive.array(f"item_{r}.npy"), n_items)
-        for r in range(len(manifest["behaviors"]))
-    )
+    sets = tuple(_pairs(archive, r, n_items) for r in range(len(manifest["behaviors"])))
     data = BundledLog(
         tuple(manifest["behaviors"]), manifest["repurchase"], users, items,
         archive.array("user_hash.npy"), archive.array("item_hash.npy"), sets,
@@ -185,6 +178,12 @@ def _open(archive: Archive) -> Bundle:
         archive.array("target_time.npy") if "target_time.npy" in archive else None,
         archive,
     )  # fmt: skip
+
+
+def _pairs(archive: Archive, r: int, n_items: int) -> CSR:
+    time = f"time_{r}.npy"  # where the model looks at times
+    indptr, items = archive.array(f"indptr_{r}.npy"), archive.array(f"item_{r}.npy")
+    return CSR(indptr, items, n_items, archive.array(time) if time in archive else None)
 
 
 def _frame(archive: Archive, name: str) -> pl.DataFrame:

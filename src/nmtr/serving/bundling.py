@@ -26,7 +26,6 @@ from nmtr.errors import UsageError
 from nmtr.files import replace_file
 from nmtr.serving.archive import Part, write_archive
 from nmtr.serving.bundle import FORMAT, SCHEMA
-from nmtr.serving.histories import expect_untimed
 from nmtr.training.folder import WEIGHTS, Run
 from nmtr.training.weights import write_tensors
 
@@ -47,9 +46,8 @@ def write_bundle(
 
     catalogue: N rows of attributes (catalogue.read_catalogue). trained: the records that training
     saw, where the others are to be folded in when the bundle is served. more: for the manifest.
-    Raises UsageError where `out` is a folder, or the model looks at times.
+    Raises UsageError where `out` is a folder.
     """
-    expect_untimed(run.model)
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name a file for the bundle, such as model.nmtr")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +122,7 @@ def _held(records: Records, trained: Records) -> dict[str, Part]:
 
 
 def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str, Part]:
-    data, records = run.data, run.data.records()
+    data, records = run.data, run.data.records(timed=run.model.timed)
     trained = run.trained_users() if run.model.trained else np.ones(data.n_users, np.bool_)
     parts: dict[str, Part] = {
         "config.toml": _config(run),
@@ -140,7 +138,7 @@ def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str,
         "counts.npy": np.stack([each.column_counts() for each in records.sets]),
     }
     for r, each in enumerate(records.sets):
-        parts[f"indptr_{r}.npy"], parts[f"item_{r}.npy"] = each.indptr, each.indices
+        parts |= set_parts(r, each)
     if data.time is not None:
         parts["target_time.npy"] = _target_time(run, records.target)
     if run.calibration:
@@ -148,6 +146,12 @@ def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str,
     if catalogue is not None:
         parts["catalogue.parquet"] = _parquet(catalogue)
     return parts
+
+
+def set_parts(r: int, pairs: CSR) -> dict[str, Part]:
+    """A behaviour's records, with their times if a model looks at those."""
+    parts: dict[str, Part] = {f"indptr_{r}.npy": pairs.indptr, f"item_{r}.npy": pairs.indices}
+    return parts if pairs.at is None else parts | {f"time_{r}.npy": pairs.at}
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

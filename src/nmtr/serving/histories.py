@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from nmtr.data.records import CSR, Histories, Records
 from nmtr.errors import UsageError
-from nmtr.models.base import Model
 from nmtr.serving.lookup import Lookup
 from nmtr.serving.requests import Event
 
 Items = npt.NDArray[np.int32]
-NEVER = np.iinfo(np.int64).min
+Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class Current:
 
     index: in the bundle, -1 for who is not there; items: per behaviour, ascending; changed: whether
     they are other than training knew; unknown: events whose items the bundle does not know; bought:
-    the times of target events after the bundle, by item.
+    the times of target events after the bundle, by item; times: ms of each of `items`, where the
+    bundle keeps them.
     """
 
     index: int
@@ -32,6 +32,7 @@ class Current:
     changed: bool
     unknown: int
     bought: dict[int, int | None]
+    times: tuple[Times, ...] | None = None
 
     def seen(self) -> Items:
         return np.unique(np.concatenate(self.items))
@@ -44,6 +45,21 @@ class Current:
     def without(self, item: int) -> tuple[Items, ...]:
         """The records less those of one item."""
         return tuple(each[each != item] for each in self.items)
+
+    def times_of(self, rows: Sequence[Items]) -> tuple[Times, ...] | None:
+        """When the user met some of their items; one that is theirs no more is as old as any."""
+        if self.times is None:
+            return None
+        oldest = min((int(each.min()) for each in self.times if len(each)), default=0)
+        found = []
+        for row, items, times in zip(rows, self.items, self.times, strict=True):
+            at = np.minimum(np.searchsorted(items, row), max(len(items) - 1, 0))
+            found.append(
+                np.where(items[at] == row, times[at], oldest)
+                if len(items)
+                else np.full(len(row), oldest)
+            )
+        return tuple(found)
 
 
 class Ledger:
@@ -66,6 +82,7 @@ class Ledger:
         self.target_time = target_time
         self._places = {name: r for r, name in enumerate(records.behaviors)}
         self._none = (np.zeros(0, np.int32),) * len(records.sets)
+        self.timed = all(each.at is not None for each in records.sets)
 
     def current(self, user: object, events: Sequence[Event] = ()) -> Current:
         """A user's records and events since; UsageError for a behaviour that is not known."""
@@ -74,15 +91,25 @@ class Ledger:
 
     def at(self, index: int) -> Current:
         """What the bundle knows of a user by index, -1 for a stranger."""
-        before = self.before(index)
+        before, times = self.before(index), self._times(index) if self.timed else None
         if self.trained is None or index < 0:
-            return Current(index, before, False, 0, {})
+            return Current(index, before, False, 0, {}, times)
         items = _rows(self.records, index)
-        return Current(index, items, any(map(_differ, items, before)), 0, {})
+        return Current(index, items, any(map(_differ, items, before)), 0, {}, times)
+
+    def _times(self, index: int) -> tuple[Times, ...]:
+        if index < 0:
+            return (np.zeros(0, np.int64),) * len(self.records.sets)
+        rows = (each.between(index, index + 1).at for each in self.records.sets)
+        return tuple(np.asarray(each, np.int64) for each in rows)
 
     def _after(self, user: Current, events: Sequence[Event]) -> Current:
-        rows = user.items
-        sets: list[set[int]] = [set(each.tolist()) for each in rows]
+        times = user.times or tuple(np.zeros(len(each), np.int64) for each in user.items)
+        sets: list[dict[int, int]] = [
+            dict(zip(items.tolist(), at.tolist(), strict=True))
+            for items, at in zip(user.items, times, strict=True)
+        ]
+        last = max((max(each.values()) for each in sets if each), default=0)
         bought: dict[int, int | None] = {}
         unknown = 0
         for event in events:
@@ -90,14 +117,18 @@ class Ledger:
             if item < 0:
                 unknown += 1
             elif event.undo:
-                sets[r].discard(item)
+                sets[r].pop(item, None)
             else:
-                sets[r].add(item)
+                # An event without a time is taken to come after all that came before it.
+                last = max(last, last + 1 if event.timestamp is None else event.timestamp)
+                sets[r][item] = last if event.timestamp is None else event.timestamp
                 if r == len(sets) - 1:
                     bought[item] = event.timestamp
-        found = tuple(np.array(sorted(each), np.int32) for each in sets)
+        kept = [sorted(each.items()) for each in sets]
+        found = tuple(np.array([item for item, _ in each], np.int32) for each in kept)
+        at = tuple(np.array([time for _, time in each], np.int64) for each in kept)
         changed = any(map(_differ, found, self.before(user.index)))
-        return Current(user.index, found, changed, unknown, bought)
+        return Current(user.index, found, changed, unknown, bought, at if self.timed else None)
 
     def _place(self, behavior: str) -> int:
         if behavior not in self._places:
@@ -134,21 +165,19 @@ def _differ(one: Items, other: Items) -> bool:
     return not np.array_equal(one, other)
 
 
-def expect_untimed(model: Model) -> None:
-    """Raise UsageError for a model that looks at times, which the ledger does not keep."""
-    if model.timed:
-        raise UsageError(
-            "a model with recency=true can be trained and evaluated, but not served or bundled "
-            "yet: the service keeps no times of records; train it with --set recency=false"
-        )
-
-
-def together(users: Sequence[int], rows: Sequence[Sequence[Items]], n_items: int) -> Histories:
-    """Histories of B users from their indices and their items per behaviour."""
-    return Histories(
-        np.array(users, np.int64),
-        tuple(stacked(each, n_items) for each in zip(*rows, strict=True)),
-    )
+def together(
+    users: Sequence[int],
+    rows: Sequence[Sequence[Items]],
+    n_items: int,
+    times: Sequence[tuple[Times, ...] | None] = (),
+) -> Histories:
+    """Histories of B users: their indices, per behaviour their items, and times where known."""
+    sets = [stacked(each, n_items) for each in zip(*rows, strict=True)]
+    known = [each for each in times if each is not None]
+    if known and len(known) == len(rows):
+        at = [np.concatenate(each) for each in zip(*known, strict=True)]
+        sets = [replace(each, at=own) for each, own in zip(sets, at, strict=True)]
+    return Histories(np.array(users, np.int64), tuple(sets))
 
 
 def stacked(rows: Sequence[Items], n_items: int) -> CSR:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nmtr.serving.histories import Current, Items, stacked, together
+from nmtr.serving.histories import Current, Items, stacked
 from nmtr.serving.ranker import top_scores
 from nmtr.serving.requests import Basis, Request
 from nmtr.serving.rules import Rules
@@ -78,7 +78,7 @@ def similar(service: Service, item: object, k: int, rules: Rules) -> Similar:
 def _met_alone(service: Service, item: int) -> torch.Tensor:
     """(1, N) the scores for a stranger whose history is one item, under every behaviour."""
     rows = (np.array([item], np.int32),) * len(service.behaviors)
-    user = Current(-1, rows, True, 0, {})
+    user = Current(-1, rows, True, 0, {}, (np.zeros(1, np.int64),) * len(rows))
     state, histories = service.states.of([user])
     with torch.inference_mode():
         return service.model.score(state, histories)
@@ -113,8 +113,7 @@ def _scored(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """(B, R) what is shown of an item, and (B,) its score, for a user under B histories."""
     states = service.states
-    index = user.index if states.trained(user) else -1
-    histories = together([index] * len(rows), rows, service.data.n_items)
+    histories = states.histories(user, rows)
     with torch.inference_mode():
         state = states.under(user, rows)
         levels = service.model.score_behaviors(state, histories, torch.tensor([item]))

@@ -25,7 +25,7 @@ from nmtr.models.base import Model
 from nmtr.serving.bundle import Bundle, BundledLog
 from nmtr.serving.bundling import fingerprint
 from nmtr.serving.filters import Filter, Filters
-from nmtr.serving.histories import Current, Items, Ledger, expect_untimed, stacked
+from nmtr.serving.histories import Current, Items, Ledger, stacked
 from nmtr.serving.lookup import Lookup
 from nmtr.serving.ranker import Ranker, top_scores
 from nmtr.serving.reasons import Explanation, Similar, explain, similar
@@ -90,10 +90,9 @@ class Service:
         candidates: int = 0,
         name: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        expect_untimed(model)
         self.model, self.data, self.calibration = model, data, calibration
         self.catalogue = catalogue
-        records = data.records()
+        records = data.records(timed=model.timed)
         users, items = lookups or (
             Lookup(data.users, data.user_hash), Lookup(data.items, data.item_hash)
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +70,19 @@ class States:
 
     def _met(self, users: Sequence[Current]) -> Histories:
         index = [each.index if self.trained(each) else -1 for each in users]
-        return together(index, [each.items for each in users], self.model.shape.n_items)
+        rows, times = [each.items for each in users], [each.times for each in users]
+        return together(index, rows, self.model.shape.n_items, times)
+
+    def histories(self, user: Current, rows: Sequence[Sequence[Items]]) -> Histories:
+        """One user's histories, B of them, as the model meets them."""
+        index = [user.index if self.trained(user) else -1] * len(rows)
+        times = [user.times_of(each) for each in rows]
+        return together(index, rows, self.model.shape.n_items, times)
 
     def _folded_in(self, user: Current) -> Tensor:
         """(E,) one user's state; the last ones folded in are kept."""
-        key = (user.index, *(each.tobytes() for each in user.items))
+        arrays: tuple[npt.NDArray[Any], ...] = (*user.items, *(user.times or ()))
+        key = (user.index, *(each.tobytes() for each in arrays))
         found = self._folded.get(key)
         if found is None:
             (found,) = self.fold(user, [user.items])
@@ -89,15 +98,13 @@ class States:
 
     def fold(self, user: Current, rows: Sequence[Sequence[Items]]) -> Tensor:
         """(B, E) the user's state under B histories other than what training knew."""
-        trained, n = self.trained(user), self.model.shape.n_items
-        index = [user.index if trained else -1] * len(rows)
-        before = self.ledger.before(user.index if trained else -1)
+        before = self.ledger.before(user.index if self.trained(user) else -1)
         with torch.inference_mode():
-            histories = together(index, rows, n)
+            histories = self.histories(user, rows)
             if self.folding is None:
                 return self.model.encode(histories)
             start = self._start(user).expand(len(rows), -1)
-            return self.folding(histories, start, together(index, [before] * len(rows), n))
+            return self.folding(histories, start, self.histories(user, [before] * len(rows)))
 
     def _start(self, user: Current) -> Tensor:
         """(1, E) the state as trained, a stranger's where training never met the user."""
@@ -105,7 +112,7 @@ class States:
             return self.stranger
         before = self.ledger.before(user.index)
         with torch.inference_mode():
-            return self.model.encode(together([user.index], [before], self.model.shape.n_items))
+            return self.model.encode(self.histories(user, [before]))
 
 
 def _same(one: Sequence[Items], other: Sequence[Items]) -> bool:

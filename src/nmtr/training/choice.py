@@ -61,7 +61,7 @@ class Choice:
         }
 
 
-def candidates(data: Interactions) -> list[tuple[str, dict[str, Any]]]:
+def candidates(data: Interactions, protocol: str) -> list[tuple[str, dict[str, Any]]]:
     """Models and options, the cheap ones first; those that a large shop makes dear are left out."""
     several = len(data.behaviors) > 1
     found: list[tuple[str, dict[str, Any]]] = [("popularity", {})]
@@ -72,7 +72,9 @@ def candidates(data: Interactions) -> list[tuple[str, dict[str, Any]]]:
         found.append(("ease", {}))
     if several:
         members = ("ease", "ease-all") if data.n_items <= EASY else ("ials-all",)
-        found.append(("nmtr-funnel", {"members": members}))
+        # What is dated before a purchase need not be hidden from it.
+        recency = {"recency": True, "hide": 0.0} if protocol in ("time", "last") else {}
+        found.append(("nmtr-funnel", {"members": members} | recency))
         found.append(("nmtr-gmf", {}))
     else:
         found.append(("bpr", {}))
@@ -97,7 +99,7 @@ def choose(
     selection = Selection.of(data, replace(base, protocol=protocol))
     metric = base.training.select
     tried: list[Tried] = []
-    for name, options in candidates(data):
+    for name, options in candidates(data, protocol):
         if tried and time.monotonic() >= until:
             break
         settings = replace(base, model=name, options=options, protocol=protocol)

@@ -15,9 +15,16 @@ from hypothesis import strategies as st
 
 from nmtr.data.shop.truth import Truth
 from nmtr.data.simulator import SimulatorConfig, simulate
-from nmtr.serving.ab.offpolicy import sums, values
+from nmtr.serving.ab.offpolicy import Ints, Sums, values
 from nmtr.serving.ab.sequential import Floats
 from nmtr.serving.http.exploration import Drawn, draw
+
+
+def sums(reward: Floats, propensity: Floats, chance: Floats, persons: Ints) -> Sums:
+    """Of n lists of k places each: reward, propensity and the other policy's chance (n, k)."""
+    weight = chance / propensity
+    places = np.full(len(reward), float(reward.shape[1]))
+    return Sums((weight * reward).sum(1), weight.sum(1), places, persons)
 
 
 @given(

@@ -134,10 +134,18 @@ def test_what_is_wrong_with_a_request_is_said_where_it_is(client: TestClient) ->
     refused(422, "price", {**EVENT, "price": 3})
     refused(422, "events", {"events": []})
     refused(422, "events", {"events": [EVENT] * 1001})
-    refused(422, "item", {**EVENT, "item": 7})
+    refused(422, 'item: expected text, got a number; write "7"', {**EVENT, "item": 7})
+    refused(422, "item: expected text, got a number", {**EVENT, "item": 10**30})
+    refused(422, "events.0.item: expected text, got nothing", {"events": [{**EVENT, "item": None}]})
+    renamed = {"user": "u", "item_id": "1", "behavior": "view"}
+    refused(422, "item: expected, and not there; item_id: no such", renamed)
     refused(422, "item", {**EVENT, "item": "x" * 257})
     refused(422, "NUL", {**EVENT, "item": "a\0b"})
     refused(422, "timestamp", {**EVENT, "timestamp": -1})
+    iso = {**EVENT, "timestamp": "2026-03-01T12:00:00Z"}
+    refused(422, "timestamp: expected a whole number, got text", iso)
+    seconds = {**EVENT, "timestamp": 1_764_057_600}
+    refused(422, "timestamp: expected milliseconds, got 1764057600, which reads", seconds)
     refused(422, "k", {"k": 0}, "/v1/recommendations")
     refused(422, "got both", {"user": "a", "visitor": "b"}, "/v1/recommendations")
     refused(422, "diversity", {"rules": {"diversity": 1}}, "/v1/recommendations")
@@ -331,5 +339,8 @@ def test_options_come_from_a_file_under_those_of_the_command_line(tmp_path: Path
         file.write_text(f'bundle = "m.nmtr"\n{text}\n')
         with pytest.raises(UsageError, match=words):
             read_options(file, {})
-    with pytest.raises(UsageError, match="name a bundle"):
+    file.write_text('bundle = "m.nmtr"\nrate = "fast"\n')
+    with pytest.raises(UsageError, match=r"^serve, with .*serve\.toml, option 'rate'"):
+        read_options(file, {"port": 9001})
+    with pytest.raises(UsageError, match=r"^serve: name a bundle"):
         read_options(None, {})

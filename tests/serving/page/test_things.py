@@ -102,6 +102,9 @@ def test_other_numbers_are_written_as_people_read_them() -> None:
     assert numbers.price(1234.5).replace(numbers.THIN, " ") == "1 234.50"
     assert numbers.price("from 3 €") == "from 3 €"
     assert numbers.score(-1.234) == "−1.23"
+    drops = {1.0649: "−1.06", 0.1: "−0.10", 0.0351: "−0.035", 0.00434: "−0.0043", 0.03: "−0.03"}
+    assert {each: numbers.fall(each) for each in drops} == drops
+    assert numbers.fall(2e-7) == f"<{numbers.THIN}0.0001"
     assert numbers.seconds(0.0025).replace(numbers.THIN, " ") == "2.5 ms"
     assert numbers.seconds(2.5).replace(numbers.THIN, " ") == "2.5 s"
     assert numbers.p_value(0.0001).replace(numbers.THIN, " ") == "< 0.001"

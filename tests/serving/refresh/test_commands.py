@@ -13,7 +13,9 @@ import pytest
 from tests.serving.refresh.conftest import Frames
 
 from nmtr.cli import run
+from nmtr.data.events import ReadOptions
 from nmtr.serving.refresh.home import Home
+from nmtr.serving.refresh.options import Options
 
 ON = ["--behaviors", "view,cart,buy", "--model", "popularity", "--window", "5", "--margin", "1",
       "--least-users", "5"]  # fmt: skip
@@ -65,6 +67,32 @@ def test_the_commands(
     days(45, 46).filter(pl.col("behavior") != "buy").write_parquet(tmp_path / "more.parquet")
     assert run(["refresh", place, *later[:3], written(midnight, 46)]) == 1
     assert "missing: " in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_read_are_refused_or_left_out_and_counted(
+    home: Home, days: Frames, tmp_path: Path, midnight: int, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    log = tmp_path / "log.csv"
+    days(0, 40).write_csv(log, separator=";", include_header=False)
+    log.write_text(log.read_text() + ";7;buy;1\n" * 3)
+    words = ["refresh", str(home.path), *ON, "--events", str(log), "--now", written(midnight, 40),
+             "--dry-run", "--columns", "user_id,item_id,behavior,timestamp"]  # fmt: skip
+    assert run([*words, "--delimiter", ";"]) == 1
+    assert "--malformed drop" in capsys.readouterr().err
+    assert run([*words, "--delimiter", ";", "--malformed", "drop"]) == 0
+    assert "left out: 3 missing user" in "".join(capsys.readouterr())
+
+
+def test_how_files_are_read_says_nothing_of_the_store() -> None:
+    options = Options(
+        behaviors=("view", "buy"), user="who", columns=("who", "item"), delimiter="tab",
+        time_unit="s", malformed="drop", unknown="drop", map=("order=buy",),
+    )  # fmt: skip
+    of_files, of_store = options.reading(), options.reading(file=False)
+    assert (of_files.user, of_files.time_unit, of_files.malformed) == ("who", "s", "drop")
+    assert of_store == ReadOptions(
+        rename={"order": "buy"}, behaviors=("view", "buy"), unknown="drop"
+    )
 
 
 def test_with_quiet_nothing_but_the_result_is_said_and_with_json_it_is_json(

@@ -156,7 +156,7 @@ def test_a_file_that_is_taken_away_is_missed_at_once_and_welcomed_back(
         with pytest.raises(StoreUnavailableError):
             store.history(user_id="alice")
         with pytest.raises(StoreUnavailableError):
-            store.ping()
+            store.last_seq()
     assert not path.exists(), "an empty store in its place would forget who was erased"
     away.rename(path)
     assert [each.item_id for each in store.history(user_id="alice")] == ["a"]

@@ -21,6 +21,8 @@ UNREADABLE_TIME = "unreadable time"
 UNKNOWN_BEHAVIOR = "unknown behaviour"
 OVER_CAP = "user over the cap"
 
+QUOTED = 80  # characters of a value in a message
+
 
 @dataclass
 class Faults:
@@ -62,7 +64,9 @@ class Block:
         return f"{self.source} {self.unit} {number}"
 
 
-def quote(value: object, width: int = 80) -> str:
-    """A value as it came, short enough for a message."""
+def quote(value: object) -> str:
+    """A value as it came, short enough for a message; a field without one is `nothing`."""
+    if value is None:
+        return "nothing"
     text = repr(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"

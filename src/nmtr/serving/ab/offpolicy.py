@@ -42,13 +42,6 @@ class Sums(NamedTuple):
     persons: Ints
 
 
-def sums(reward: Floats, propensity: Floats, chance: Floats, persons: Ints) -> Sums:
-    """Of n lists of k places each: reward, propensity and the other policy's chance (n, k)."""
-    weight = chance / propensity
-    places = np.full(len(reward), float(reward.shape[1]))
-    return Sums((weight * reward).sum(1), weight.sum(1), places, persons)
-
-
 def values(of: Sums) -> Values:
     """IPS and SNIPS, with variances that take a person's lists as one cluster."""
     _, person = np.unique(of.persons, return_inverse=True)

@@ -51,9 +51,6 @@ class Estimate(NamedTuple):
         return min(1.0, math.exp(min(weight, 0.0)))
 
 
-UNKNOWN = Estimate(math.nan, math.inf)
-
-
 def proportion(successes: int, persons: int) -> Estimate:
     """The share of persons who did something.
 

@@ -22,7 +22,7 @@ from pydantic import (
 
 from nmtr.errors import DataError
 from nmtr.serving.http.live import Person
-from nmtr.serving.http.problems import Problem
+from nmtr.serving.http.problems import TAGS, Problem
 from nmtr.serving.requests import Event, Slice
 from nmtr.serving.rules import Rules
 from nmtr.serving.store.records import check_text
@@ -31,6 +31,7 @@ MOST_ITEMS = 1000  # of one answer
 MOST_EVENTS = 1000  # of one call
 MOST_STOCK = 1_000_000
 LAST_TIME = 253_402_300_799_999  # the end of the year 9999
+SECONDS = range(10**8, 10**11)  # of 1973 to 5138; as milliseconds all of them lie before 1974
 
 
 def _storable(value: str) -> str:
@@ -41,12 +42,22 @@ def _storable(value: str) -> str:
     return value
 
 
+def _milliseconds(value: int) -> int:
+    if value in SECONDS:
+        raise ValueError(f"expected milliseconds, got {value}, which reads like seconds")
+    return value
+
+
 Id = Annotated[
     str,
     Field(min_length=1, max_length=256, json_schema_extra={"pattern": "^[^\\x00]*$"}),
     AfterValidator(_storable),
 ]
-Time = Annotated[int, Field(ge=0, le=LAST_TIME, description="milliseconds since 1970 UTC")]
+Time = Annotated[
+    int,
+    Field(ge=0, le=LAST_TIME, description="milliseconds since 1970 UTC; seconds are refused"),
+    AfterValidator(_milliseconds),
+]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
 Plain = Annotated[str, Field(max_length=256)] | bool | int | float
 
@@ -176,13 +187,13 @@ class EventsIn(Asked):
 
 
 def _tag(found: object) -> str:
-    return "many" if isinstance(found, Mapping) and "events" in found else "one event"
+    return TAGS[isinstance(found, Mapping) and "events" in found]
 
 
 class OneOrMany(
     RootModel[
         Annotated[
-            Annotated[EventIn, Tag("one event")] | Annotated[EventsIn, Tag("many")],
+            Annotated[EventIn, Tag(TAGS[0])] | Annotated[EventsIn, Tag(TAGS[1])],
             Discriminator(_tag),
         ]
     ]

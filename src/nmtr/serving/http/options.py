@@ -98,5 +98,7 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
             found = tomllib.loads(config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"--config {config} cannot be read as TOML ({error})") from error
-    where = f"{config}" if config and not given else "nmtr serve"
+    where = "serve"
+    if config is not None:
+        where = f"serve, with {config}" if given else str(config)
     return build(Options, {**found, **given}, where=where)

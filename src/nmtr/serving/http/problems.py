@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -26,6 +26,9 @@ from nmtr.serving.store import (
 log = logging.getLogger("nmtr.serve")
 TYPE = "application/problem+json"
 SHOWN = 5  # faults of one body that are listed
+TAGS = ("one event", "many")  # of the two bodies that events come in; nobody's name for a place
+MOST = 2**63
+KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
 TITLES = {
     400: "Malformed request",
     401: "A token is needed",
@@ -108,13 +111,35 @@ STATES: dict[type[Exception], str] = {
 def invalid(error: ValidationError) -> Problem:
     """What pydantic found wrong, each fault with its place; 400 where it is no JSON at all."""
     faults = [
-        {"where": ".".join(map(str, each["loc"])) or "body", "what": each["msg"]}
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
+        {"where": _place(each["loc"]), "what": _words(each)}
+        for each in error.errors(include_url=False, include_context=False)
     ]
     if any(each["type"] == "json_invalid" for each in error.errors(include_context=False)):
         return Problem(400, f"the body is no JSON: {faults[0]['what']}")
     first = "; ".join(f"{each['where']}: {each['what']}" for each in faults[:SHOWN])
     return Problem(422, first, faults=faults[:SHOWN])
+
+
+def _place(path: Sequence[int | str]) -> str:
+    inner = path[1:] if path and path[0] in TAGS else path
+    return ".".join(map(str, inner)) or "body"
+
+
+def _words(fault: Mapping[str, Any]) -> str:
+    """What was expected and what came, for the faults that clients make most; else pydantic's."""
+    came = fault["input"]
+    got = "nothing" if came is None else KINDS.get(type(came), "an object")
+    if fault["type"] == "missing":
+        return "expected, and not there"
+    if fault["type"] == "extra_forbidden":
+        return "no such name here"
+    if fault["type"] == "string_type":
+        short = type(came) is int and abs(came) < MOST  # longer ones Python will not write
+        return f"expected text, got {got}" + (f'; write "{came}"' if short else "")
+    if fault["type"] == "int_type":
+        return f"expected a whole number, got {got}"
+    words: str = fault["msg"]
+    return words.removeprefix("Value error, ")
 
 
 async def answered(

@@ -29,6 +29,13 @@ def score(value: float) -> str:
     return f"{value:.2f}".replace("-", MINUS)
 
 
+def fall(size: float) -> str:
+    """How far a score falls, with two digits that say something: 1.06, 0.035, 0.0043."""
+    if size < LEAST:
+        return f"<{THIN}{LEAST}"
+    return MINUS + (f"{size:.2f}" if size >= 0.0995 else f"{float(f'{size:.2g}'):.5f}".rstrip("0"))
+
+
 def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", THIN)
 

@@ -15,7 +15,7 @@ from nmtr.serving.page import numbers
 
 HERE = Path(__file__).parent
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-FORMATS = ("percent", "metric", "score", "count", "price", "seconds", "p_value", "moment")
+FORMATS = ("percent", "metric", "score", "fall", "count", "price", "seconds", "p_value", "moment")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

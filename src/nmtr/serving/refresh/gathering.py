@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -29,13 +29,14 @@ class Gathered:
 
     repeated: (timestamp, again) of every row that was read this time, again where an equal one
     stands before it in its source. ahead: events that are later than now, and left out. fresh: of
-    the files, what the home's log lacks.
+    the files, what the home's log lacks. dropped: rows of the files that were left out, by reason.
     """
 
     frame: pl.DataFrame
     repeated: pl.DataFrame | None
     ahead: int
     fresh: pl.DataFrame | None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def log(self) -> EventLog:
         """The same as `nmtr prepare` would have read it."""
@@ -53,7 +54,8 @@ def gather(
     kept = [pl.read_parquet(each) for each in sorted(home.log.glob("*.parquet"))]
     if not (kept or files or store):
         raise UsageError("no events: name files with --events, or the service's store with --data")
-    read = [_read_files(files, options)] if files else []
+    log = _read_files(files, options) if files else None
+    read = [log.frame.select(COLUMNS)] if log is not None else []
     stored = _read_store(store, options) if store else None
     given = read if stored is None else [*read, stored]
     alike = _alike([*kept, *given])
@@ -72,7 +74,8 @@ def gather(
     frame = both.filter(believed)
     if not frame.height:
         raise DataError("no event is left to learn from: all are later than now, or erased")
-    return Gathered(frame, repeated, both.height - frame.height, news)
+    dropped = log.report.dropped if log is not None else {}
+    return Gathered(frame, repeated, both.height - frame.height, news, dropped)
 
 
 def keep(home: Home, fresh: pl.DataFrame, *, name: str) -> None:
@@ -94,14 +97,14 @@ def honoured(store: Store, frame: pl.DataFrame) -> pl.DataFrame:
     return store.honour(named, column="visitor", kind="visitor").drop("visitor")
 
 
-def _read_files(files: Sequence[str], options: Options) -> pl.DataFrame:
+def _read_files(files: Sequence[str], options: Options) -> EventLog:
     log = read_events(files, options.reading())
     if not log.has_time:
         raise DataError(
             f"{', '.join(log.sources)}: no time column was found, and a refresh needs times; name "
             "it with --time"
         )
-    return log.frame.select(COLUMNS)
+    return log
 
 
 def _read_store(store: Store, options: Options) -> pl.DataFrame | None:

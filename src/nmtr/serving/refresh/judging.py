@@ -56,7 +56,7 @@ def values_of(bundle: Bundle, data: Interactions, evaluation: Evaluation, metric
     for start in range(0, len(users), BLOCK):
         block = range(start, min(start + BLOCK, len(users)))
         asks = [
-            Ask(_current(service, int(users[u]), [each.row(u) for each in rows]), k, "all",
+            Ask(_current(service, int(users[u]), [x.between(u, u + 1) for x in rows]), k, "all",
                 Rules(fallback=False), 0)
             for u in block
         ]  # fmt: skip
@@ -117,17 +117,25 @@ def _service(bundle: Bundle) -> Service:
     )  # fmt: skip
 
 
-def _current(service: Service, index: int, items: list[npt.NDArray[np.int32]]) -> Current:
-    before = service.ledger.before(index)
+def _current(service: Service, index: int, rows: list[CSR]) -> Current:
+    items, before = [each.indices for each in rows], service.ledger.before(index)
+    times = [each.at for each in rows if each.at is not None]
     changed = any(not np.array_equal(one, other) for one, other in zip(items, before, strict=True))
-    return Current(index, tuple(items), changed, 0, {})
+    kept = tuple(times) if service.ledger.timed else None
+    return Current(index, tuple(items), changed, 0, {}, kept)
 
 
 def _renamed(rows: CSR, items: npt.NDArray[np.int64], n_items: int) -> CSR:
     """Rows of items as another vocabulary numbers them; what it lacks is left out."""
     found = items[rows.indices]
     known = found >= 0
-    return CSR.from_pairs(rows.row_of_each()[known], found[known], rows.n_rows, n_items)
+    row, item = rows.row_of_each()[known], found[known]
+    named = CSR.from_pairs(row, item, rows.n_rows, n_items)
+    if rows.at is None:
+        return named
+    at = np.empty(named.nnz, np.int64)
+    at[named.places(row, item)] = rows.at[known]
+    return replace(named, at=at)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Look:
         """The events, checked, and the moment that the window begins; None where none is new."""
         now = int(time.time() * 1000) if wish.now is None else wish.now
         found = gather(self.home, self.options, self.store, wish.files, now=now)
+        if lost := {why: count for why, count in found.dropped.items() if count}:
+            reasons = ", ".join(f"{count:,} {why}" for why, count in lost.items())
+            self.say(f"note: rows of the files that were left out: {reasons}")
         found = self._found = self._without_bots(found, wish)
         self._expect_whole(found.frame)
         end = int(found.frame["timestamp"].max())  # type: ignore[arg-type]  # never empty

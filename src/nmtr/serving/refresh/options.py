@@ -23,14 +23,14 @@ class Options:
     """All options of a refresh; text is taken as on the command line.
 
     behaviors: in order, the target last. user, item, behavior, time: column names of files. map,
-    undo, unknown: as in `nmtr prepare`. data: the folder of the service's store; store: a
-    PostgreSQL URL instead. items: a catalogue, and attributes; users: attributes of users. model,
-    set: as in `nmtr train`. window: days at the end of the log by which bundles are judged, and
-    which train nothing. margin: the loss, as a share of the metric, that must be ruled out.
-    least_users: fewer judge nothing. warm_epochs: of a training that starts from the last one.
-    keep: bundles. threads, nice: what training may take. retire: days before an erasure's deadline
-    from which on a refresh trains from nothing; forced: from which on what is served goes, whatever
-    the verdict.
+    undo, unknown, malformed, columns, delimiter, time_unit, table, query: as in `nmtr prepare`.
+    data: the folder of the service's store; store: a PostgreSQL URL instead. items: a catalogue,
+    and attributes; users: attributes of users. model, set: as in `nmtr train`. window: days at the
+    end of the log by which bundles are judged, and which train nothing. margin: the loss, as a
+    share of the metric, that must be ruled out. least_users: fewer judge nothing. warm_epochs: of a
+    training that starts from the last one. keep: bundles. threads, nice: what training may take.
+    retire: days before an erasure's deadline from which on a refresh trains from nothing; forced:
+    from which on what is served goes, whatever the verdict.
 
     The checks: bot_day, bot_minute: events of one user, above which it is suspected to be none.
     shift: a behaviour's events of a day are refused beyond so many times, or below one part in so
@@ -47,6 +47,12 @@ class Options:
     map: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     unknown: str = "error"
+    malformed: str = "error"
+    columns: tuple[str, ...] = ()
+    delimiter: str = ""
+    time_unit: str = ""
+    table: str = ""
+    query: str = ""
     repurchase: bool = False
     data: str = ""
     store: str = ""
@@ -97,14 +103,19 @@ class Options:
 
     def reading(self, *, file: bool = True) -> ReadOptions:
         """How events are read, of a file or of the store, whose columns have the usual names."""
-        known = self if file else replace(self, user="", item="", behavior="", time="")
-        return ReadOptions(
-            user=known.user or None, item=known.item or None, behavior=known.behavior or None,
-            time=known.time or None, rename=parse_assignments(self.map),
-            undo=parse_assignments(self.undo), behaviors=self.behaviors, unknown=self.unknown,
+        found = ReadOptions(
+            rename=parse_assignments(self.map), undo=parse_assignments(self.undo),
+            behaviors=self.behaviors, unknown=self.unknown,
         )  # fmt: skip
+        if not file:
+            return found
+        own = {name: getattr(self, name) or None for name in OF_FILES}
+        return replace(found, malformed=self.malformed, **own)
 
 
+OF_FILES = (
+    "user", "item", "behavior", "time", "columns", "delimiter", "time_unit", "table", "query",
+)  # fmt: skip
 BOUNDS: dict[str, tuple[float, float]] = {
     "margin": (0, 1), "least_users": (2, math.inf), "warm_epochs": (1, 10_000), "keep": (2, 10_000),
     "threads": (1, 1024), "nice": (0, 19), "bot_day": (1, math.inf), "bot_minute": (1, math.inf),
@@ -120,7 +131,7 @@ def read_options(file: Path, given: Mapping[str, Any]) -> Options:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} cannot be read as TOML ({error})") from error
-    where = "nmtr refresh" if given or not file.exists() else str(file)
+    where = "refresh" if given or not file.exists() else str(file)
     return build(Options, {**found, **given}, where=where)
 
 

@@ -17,6 +17,7 @@ from nmtr.data.interactions import load
 from nmtr.files import replace_file
 from nmtr.serving.archive import MANIFEST, Part, write_archive
 from nmtr.serving.bundle import Bundle, open_bundle
+from nmtr.serving.bundling import set_parts
 from nmtr.serving.refresh.gathering import honoured
 from nmtr.serving.refresh.home import Home
 from nmtr.serving.refresh.retiring import OVERDUE
@@ -75,7 +76,7 @@ def write_without(
     }
     pairs = [keep[each.row_of_each()] for each in data.sets]
     for r, each in enumerate(sets):
-        parts[f"indptr_{r}.npy"], parts[f"item_{r}.npy"] = each.indptr, each.indices
+        parts |= set_parts(r, each)
         if f"held_{r}.npy" in archive:
             parts[f"held_{r}.npy"] = archive.array(f"held_{r}.npy")[pairs[r]]
     if bundle.target_time is not None:

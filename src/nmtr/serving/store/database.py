@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from nmtr.serving.store.errors import BusyError, StoreError
 
+AT_ONCE = 1000  # values in one statement
 WAIT = 5.0  # seconds that a lock, or a connection, is waited for
 T = TypeVar("T")
 Check = Callable[[Connection, str], None]  # of a connection to what is named
@@ -56,8 +57,8 @@ def translated(translate: Callable[[DBAPIError], Exception], where: str) -> Iter
         raise StoreError(f"{where}: {error}") from error
 
 
-def parts(values: Iterable[T], size: int = 1000) -> Iterator[list[T]]:
+def parts(values: Iterable[T]) -> Iterator[list[T]]:
     """Values in lists that are short enough for one statement."""
     rest = iter(values)
-    while part := list(islice(rest, size)):
+    while part := list(islice(rest, AT_ONCE)):
         yield part

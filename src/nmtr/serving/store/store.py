@@ -92,10 +92,6 @@ class Store:
         """Rows that were given and are not stored yet."""
         return self._writer.waiting
 
-    def ping(self) -> None:
-        """Raise what stands in the way of a read, if anything does."""
-        self.last_seq()
-
     # events
 
     def submit(self, events: Sequence[Event]) -> Future[Receipt]:

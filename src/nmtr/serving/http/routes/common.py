@@ -66,5 +66,5 @@ def in_path(name: str, request: Request) -> str:
     return value
 
 
-def answer(body: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
+def answer(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")
