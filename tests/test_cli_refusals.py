@@ -50,7 +50,7 @@ def bundle(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["train", "DATA", "--out", "NEW", "--engine", "ray", "--workers", "0"], "or more, got 0"),
         (["bundle", "--check", "DATA"], "DATA is a folder; make a bundle"),
         (["bundle", "BUNDLE", "--out", "NEW"], "it is a file, and a run is the folder that"),
-        (["refresh", "NEW", "--window", "2"], "nmtr refresh: name the behaviours at the first"),
+        (["refresh", "NEW", "--window", "2"], "refresh: name the behaviours at the first"),
         (["simulate", "DATA"], "expected a new or empty folder, but DATA"),
         (["simulate", "NEW", "--users", "0"], "users must be from 1 to 1000000000, got 0"),
         (["refresh", "NEW", "--status", "--pin"], "expected one of --dry-run, --status"),
