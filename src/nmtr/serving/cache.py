@@ -26,9 +26,19 @@ class Cache(Generic[T]):
 
     def put(self, key: Hashable, value: T) -> None:
         with self._lock:
-            self._values[key] = value
-            while len(self._values) > self.size:
-                self._values.popitem(last=False)
+            self._put(key, value)
+
+    def add(self, key: Hashable, value: T) -> T:
+        """The value that is there by now, else this one, which then is."""
+        with self._lock:
+            if key not in self._values:
+                self._put(key, value)
+            return self._values.get(key, value)
+
+    def _put(self, key: Hashable, value: T) -> None:
+        self._values[key] = value
+        while len(self._values) > self.size:
+            self._values.popitem(last=False)
 
     def drop(self, key: Hashable) -> None:
         with self._lock:

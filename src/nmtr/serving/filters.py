@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +36,31 @@ class Filter:
     days: Floats | None
 
 
+class Posted(NamedTuple):
+    """A stock: what tells it from others, and (N,) which items are in it, or None for all."""
+
+    name: str
+    items: npt.NDArray[np.bool_] | None
+
+
 class Filters:
     """Makes filters of rules.
 
-    sold: (N,) users with a target record of each item. stocked: tells one stock from another.
+    sold: (N,) users with a target record of each item.
     """
 
     def __init__(
         self, items: Lookup, catalogue: pl.DataFrame | None, sold: npt.NDArray[np.int64]
     ) -> None:
         self.items, self.catalogue, self.sold = items, catalogue, sold
-        self._stock: npt.NDArray[np.bool_] | None = None
-        self.stocked = "everything"
+        self._posted = Posted("everything", None)
         self._ready: Cache[Filter] = Cache(KEPT)
         self._kinds: Cache[npt.NDArray[np.int64]] = Cache(KEPT)
+
+    @property
+    def stocked(self) -> str:
+        """Tells one stock from another."""
+        return self._posted.name
 
     def stock(self, items: Sequence[object] | None) -> int:
         """Post what is in stock (None: everything); returns how many of the items are known."""
@@ -57,21 +69,23 @@ class Filters:
             found = np.zeros(len(self.sold), np.bool_)
             index = self.items.vocabulary.indices(items)
             found[index[index >= 0]] = True
-        self._stock = found
-        self.stocked = "everything" if found is None else sha256(found.tobytes()).hexdigest()
+        name = "everything" if found is None else sha256(found.tobytes()).hexdigest()
+        self._posted = Posted(name, found)
         self._ready.clear()
         return len(self.sold) if found is None else int(found.sum())
 
     def of(self, rules: Rules) -> Filter:
         """The filter of rules; UsageError for an attribute that the catalogue lacks."""
-        found = self._ready.get(rules)
+        posted = self._posted  # another thread may post while a filter is made
+        key = posted.name, rules
+        found = self._ready.get(key)
         if found is None:
-            found = self._make(rules)
-            self._ready.put(rules, found)
+            found = self._make(rules, posted.items)
+            self._ready.put(key, found)
         return found
 
-    def _make(self, rules: Rules) -> Filter:
-        n, stock = len(self.sold), self._stock
+    def _make(self, rules: Rules, stock: npt.NDArray[np.bool_] | None) -> Filter:
+        n = len(self.sold)
         allowed = permitted(rules, self.catalogue, n)
         if rules.in_stock and stock is not None:
             allowed &= stock

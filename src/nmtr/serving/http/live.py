@@ -104,8 +104,7 @@ class Live:
     def _owner(self, visitor: str) -> str:
         found = self._owners.get(visitor)
         if found is None:
-            found = self.store.owner(visitor) or ""
-            self._owners.put(visitor, found)
+            found = self._owners.add(visitor, self.store.owner(visitor) or "")
         return found
 
     def _active(self, persons: Iterable[Person]) -> set[Person]:
