@@ -105,7 +105,9 @@ def with_attributes(
         fields = used(frame)
         said = f"{path}: {count:,} of {len(known):,} {kind}s; fields {', '.join(fields) or 'none'}"
         left = [name for name in frame.columns if name not in fields]
-        notes.append(said + (f"; left out, nearly every row apart: {', '.join(left)}" * bool(left)))
+        notes.append(
+            said + (f"; left out, as nearly every row has its own: {', '.join(left)}" * bool(left))
+        )
         attributes = {f"{kind}_attributes": frame}
         data = replace(data, **attributes)  # type: ignore[arg-type]  # a frame, of either kind
     return data, notes

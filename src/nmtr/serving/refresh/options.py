@@ -109,7 +109,7 @@ class Options:
         )  # fmt: skip
         if not file:
             return found
-        own = {name: getattr(self, name) or None for name in OF_FILES}
+        own: dict[str, Any] = {name: getattr(self, name) or None for name in OF_FILES}
         return replace(found, malformed=self.malformed, **own)
 
 
