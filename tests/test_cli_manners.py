@@ -255,7 +255,8 @@ def test_ids_are_printed_whole_where_no_terminal_breaks_lines(
         "p_buy": [0.25, float("nan")], "basis": ["model", "popular"],
     })  # fmt: skip
     show_rows(frame)
-    first, second = capsys.readouterr().out.splitlines()[-2:]
+    lines = capsys.readouterr().out.splitlines()
+    first, second = [each for each in lines if each.split()][-2:]
     assert first.split() == ["u1", "1", long, "0.5000", "0.2500", "model"]
     assert second.split() == ["u2", "1", "7", "59.0000", "-", "popular"]
 
