@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from nmtr.data.vocabulary import Vocabulary, hash_ids
-from nmtr.serving import filters
 from nmtr.serving.filters import Filters
 from nmtr.serving.lookup import Lookup
 from nmtr.serving.rules import Rules, permitted
@@ -34,14 +33,14 @@ def test_what_is_blocked_follows_the_stock() -> None:
 def test_a_filter_that_was_made_while_the_stock_changed_is_not_kept_for_the_new_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, real = made(), permitted
+    found, place = made(), "nmtr.serving.filters.permitted"
 
     def sold_out_meanwhile(rules: Rules, catalogue: pl.DataFrame | None, n: int) -> object:
-        monkeypatch.setattr(filters, "permitted", real)
+        monkeypatch.setattr(place, permitted)
         found.stock(["cup"])
-        return real(rules, catalogue, n)
+        return permitted(rules, catalogue, n)
 
     found.stock(["cup", "pot"])
-    monkeypatch.setattr(filters, "permitted", sold_out_meanwhile)
+    monkeypatch.setattr(place, sold_out_meanwhile)
     found.of(Rules())
     assert found.of(Rules()).blocked.tolist() == [1, 2]
