@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,17 @@ from nmtr.errors import DamagedError, NmtrError
 from nmtr.files import replace_file, replace_folder, write_text
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 4 KiB."""
+    """No file may grow past 4 KiB; not a fixture, under which pytest could not report either."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize(
@@ -54,30 +57,31 @@ def test_a_fault_of_ours_is_none_of_the_system_s() -> None:
     assert told(KeyError("user")) is None
 
 
-def test_a_disk_that_fills_names_the_file_that_was_asked_for(
-    small_files: None, tmp_path: Path
-) -> None:
+def test_a_disk_that_fills_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.write_text("before")
-    with pytest.raises(OSError, match="too large") as failed:
+    too_large = pytest.raises(OSError, match="too large")
+    with too_large as failed, small_files():
         write_text(whole, "x" * 10_000)
     assert failed.value.errno == errno.EFBIG
     assert failed.value.filename == str(whole)
-    with pytest.raises(OSError, match="too large"), replace_folder(tmp_path / "data") as folder:
+    too_large = pytest.raises(OSError, match="too large")
+    with too_large, small_files(), replace_folder(tmp_path / "data") as folder:
         (folder / "item.npy").write_bytes(b"x" * 10_000)
-    with pytest.raises(OSError, match="requested and") as failed, replace_file(whole) as temporary:
+    cut = pytest.raises(OSError, match="requested and")
+    with cut as failed, small_files(), replace_file(whole) as temporary:
         np.arange(10_000).tofile(temporary)
     assert "make room" in str(told(failed.value))
     assert whole.read_text() == "before"
     assert os.listdir(tmp_path) == ["whole"], "nothing half-written is left"
 
 
-def test_a_study_on_a_full_disk_is_not_called_damaged(small_files: None, tmp_path: Path) -> None:
+def test_a_study_on_a_full_disk_is_not_called_damaged(tmp_path: Path) -> None:
     """Its folder holds hours of trials, and must not be deleted for want of room."""
     from nmtr.training.study import _database
 
     refused = pytest.raises(NmtrError, match="cannot be written as a study: disk I/O")
-    with refused as failed, _database(tmp_path / "study.db"):
+    with refused as failed, small_files(), _database(tmp_path / "study.db"):
         pass
     assert not isinstance(failed.value, DamagedError)
     assert "delete" not in str(failed.value)
