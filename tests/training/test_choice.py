@@ -41,6 +41,7 @@ def test_where_there_are_times_the_funnel_looks_at_them(
     assert found["nmtr-funnel"].value
     plain = dict(choice.candidates(prepared("random"), "discovery"))
     assert "recency" not in plain["nmtr-funnel"]
+    assert plain["nmtr-funnel"]["counts"] is False
 
 
 def test_a_spent_budget_ends_it_but_not_before_one_was_tried(

@@ -72,9 +72,13 @@ def candidates(data: Interactions, protocol: str) -> list[tuple[str, dict[str, A
         found.append(("ease", {}))
     if several:
         members = ("ease", "ease-all") if data.n_items <= EASY else ("ials-all",)
-        # What is dated before a purchase need not be hidden from it.
-        recency = {"recency": True, "hide": 0.0} if protocol in ("time", "last") else {}
-        found.append(("nmtr-funnel", {"members": members} | recency))
+        options: dict[str, Any] = {"members": members}
+        if protocol in ("time", "last"):
+            # What is dated before a purchase need not be hidden from it.
+            options |= {"recency": True, "hide": 0.0}
+        if protocol != "time":
+            options["counts"] = False  # where pairs are held out, these may tell which
+        found.append(("nmtr-funnel", options))
         found.append(("nmtr-gmf", {}))
     else:
         found.append(("bpr", {}))
