@@ -1,6 +1,7 @@
 """Past the paper: NMTR with the observed funnel beside memory and linear models, with paired tests.
 
     python experiments/past.py test [DATA]        choose on validation, then read the test
+    python experiments/past.py counts tmall       one seed of it without items' counts
     python experiments/past.py ablation [DATA]    validation: what each part adds
     python experiments/past.py write              results/past.md from all of these
 
@@ -111,6 +112,19 @@ def test(name: str) -> None:
         report = _parts(parts, found) | {"settings": settings}
         result["reports"][protocol] = report
         _keep(f"past-{name}", result)
+
+
+def counts(name: str) -> None:
+    """What the settings that validation chose give on the test without items' counts: one seed."""
+    data, result = opened(name), {"machine": machine(), "data": name}
+    log_read(f"python experiments/past.py counts {name}", "what rests on items' counts?")
+    for protocol in PROTOCOLS.get(name, ("as-published", "discovery")):
+        best = chosen(name, data, protocol)[OWN]
+        bare = Contender(OWN, {**best.options, "counts": False})
+        title = f"{OWN}, without counts-0"
+        values = _cell(name, protocol, title, bare, split(data, protocol), data, 0)
+        result[protocol] = {each: float(values[each].mean()) for each in METRICS}
+    _keep(f"counts-{name}", result)
 
 
 def _cell(
@@ -234,7 +248,7 @@ def write(_: str) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"ablation": ablation, "test": test, "write": write}
+    commands = {"ablation": ablation, "counts": counts, "test": test, "write": write}
     if len(sys.argv) not in (2, 3) or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](sys.argv[2] if len(sys.argv) == 3 else "beibei")
