@@ -24,8 +24,8 @@ for each user; permutation tests of paired users; [the model](../../docs/model.m
   in the place of those of all behaviours. On Beibei validation does *not* choose it; what speaks
   for it is that views and carts are known to hurt on new items there (docs/protocols.md), which
   was measured on the test. Its rows on Beibei are therefore no claim, but an answer to "what if".
-- On Tmall both look at items' counts, as validation chose, and there these may tell which pairs were
-  held out: ../README.md has what is left without them. Under `time` they cannot.
+- On Tmall both look at items' counts, as validation chose, and there these may tell which pairs
+  were held out: ../README.md has what is left without them. Under `time` they cannot.
 - Beibei's test was read before by versions of nmtr-funnel that lost to replay ordered by EASE
   (../TEST_READS.md), and what followed, leaving items' counts out, was not chosen in ignorance of
   that: the sealed half is not untouched there."""

@@ -76,12 +76,12 @@ def filed(rows: list[Row], held: list[Row], folder: Path) -> Interactions:
     return prepare(log, behaviors=ORDER, holdout=path)
 
 
-def fitted(name: str, protocol: str) -> Fit:
+def fitted(name: str, protocol: str, **options: object) -> Fit:
     """What training a model by `execute`, selection and calibration too, leaves in it."""
 
     def fit(data: Interactions) -> Mapping[str, Tensor]:
         training = Training(epochs=epochs_of(name), batch_size=512)
-        run = execute(data, Settings(name, protocol, {}, training))
+        run = execute(data, Settings(name, protocol, options, training))
         found = dict(run.model.state_dict())
         if run.calibration is not None:
             found["calibration"] = torch.tensor(list(str(run.calibration).encode()))
@@ -111,9 +111,16 @@ def moves(fit: Fit, one: Interactions, other: Interactions) -> bool:
 def same_records(one: Split, other: Split) -> bool:
     pairs = zip(one.train.sets, other.train.sets, strict=True)
     return all(
-        np.array_equal(a.indptr, b.indptr) and np.array_equal(a.indices, b.indices)
+        np.array_equal(a.indptr, b.indptr)
+        and np.array_equal(a.indices, b.indices)
+        and np.array_equal(seconds(a), seconds(b))
         for a, b in pairs
     )
+
+
+def seconds(pairs: CSR) -> npt.NDArray[np.int64]:
+    """Their times, if they have any, without the digits that are planted in."""
+    return np.zeros(0, np.int64) if pairs.at is None else pairs.at // 1000
 
 
 def rotated(held: list[Row]) -> list[Row]:
@@ -209,6 +216,12 @@ def test_what_is_held_out_moves_no_bit_of_any_model(
     assert not moves(fitted(name, protocol), *changed[protocol])
 
 
+def test_what_is_held_out_moves_no_bit_of_a_model_that_reads_times(
+    changed: dict[str, tuple[Interactions, Interactions]],
+) -> None:
+    assert not moves(fitted("nmtr-funnel", "time", recency=True), *changed["time"])
+
+
 @pytest.mark.parametrize("fold", ["test", "validation"])
 @pytest.mark.parametrize("protocol", ["discovery", "leak-free", "time"])
 def test_what_is_held_out_moves_no_training_record(
@@ -291,6 +304,8 @@ def test_events_from_the_moment_on_move_nothing_that_a_prediction_reads() -> Non
     for a, b in zip(one.histories.items, other.histories.items, strict=True):
         assert a.row_of_each().tolist() == b.row_of_each().tolist()
         assert a.indices.tolist() == b.indices.tolist()
+        assert a.at is not None
+        assert np.array_equal(seconds(a), seconds(b)), "nor does the time of what was met again"
     early = [(user, item, behavior, moment[user] - 1) for user, item, behavior, _ in after]
     shown = split(timed(rows + held + early)).evaluation
     assert shown.histories.items[0].nnz > one.histories.items[0].nnz, "a canary: before, it counts"

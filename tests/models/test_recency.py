@@ -91,6 +91,15 @@ def test_ages_count_from_the_users_last_record() -> None:
     assert np.allclose(found, expected, atol=1e-6)
 
 
+def test_of_pairs_at_one_moment_none_is_later_whatever_their_items() -> None:
+    """A log by days has many; their order would be that of item indices."""
+    at = np.array([5, 9, 5, 5, 7, 7]) * HOUR
+    cart = CSR(np.array([0, 4, 6]), np.array([2, 5, 7, 8, 1, 3], np.int32), N, at)
+    nothing = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), N)
+    (found,) = ages(Histories(np.array([0, 1]), (cart, nothing)))
+    assert np.allclose(np.expm1(found[:, 1].numpy() * 5), [1, 0, 1, 1, 0, 0], atol=1e-5)
+
+
 def test_what_is_held_out_is_each_users_last_and_its_past_is_what_came_before() -> None:
     target = timed(np.array([0, 0, 1, 2]), np.array([3, 4, 5, 6]), np.array([5, 9, 7, 2]) * HOUR)
     cart = timed(np.array([0, 0, 0, 1]), np.array([4, 8, 9, 5]), np.array([8, 9, 3, 6]) * HOUR)

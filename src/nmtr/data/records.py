@@ -113,7 +113,7 @@ class CSR:
 
     def contains(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.bool_]:
         """For each given pair, whether it is in the set."""
-        return _members(self._keys_of(rows, columns), self.keys())
+        return self.places(rows, columns) >= 0
 
     def places(self, rows: IntArray, columns: IntArray) -> npt.NDArray[np.int64]:
         """For each given pair, where it stands among the set's; -1 where it does not."""
@@ -125,10 +125,9 @@ class CSR:
 
     def without(self, rows: IntArray, columns: IntArray) -> CSR:
         """The set less the given pairs."""
-        keys = self.keys()
-        gone = self._keys_of(rows, columns)
-        keep = np.ones(len(keys), np.bool_)
-        keep[np.searchsorted(keys, gone[_members(gone, keys)])] = False
+        places = self.places(rows, columns)
+        keep = np.ones(self.nnz, np.bool_)
+        keep[places[places >= 0]] = False
         return self._kept(keep)
 
     def before(self, moments: npt.NDArray[np.int64]) -> CSR:
@@ -175,15 +174,6 @@ def distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Sorted distinct keys; sorting is several times faster here than numpy's hashing `unique`."""
     keys = np.sort(keys)
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-
-
-def _members(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of the wanted are among the sorted keys."""
-    if len(keys) == 0:
-        return np.zeros(len(wanted), np.bool_)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found: npt.NDArray[np.bool_] = keys[at] == wanted
-    return found
 
 
 def union(sets: Sequence[CSR]) -> CSR:

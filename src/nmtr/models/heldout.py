@@ -86,7 +86,7 @@ def hold_out_last(records: Records, hide: float, rng: np.random.Generator) -> He
     """
     target, users = records.target, records.target.row_of_each()
     times = [times_of(each) for each in records.sets][-1]
-    order = np.lexsort((times, users))
+    order = np.lexsort((rng.random(len(times)), times, users))  # of equals, any
     last = order[np.flatnonzero(np.diff(users[order], append=-1))]
     moments = np.full(target.n_rows, np.iinfo(np.int64).min)
     moments[users[last]] = times[last]

@@ -105,12 +105,23 @@ def ages(histories: Histories) -> list[Tensor]:
     found = []
     for each in histories.items[:-1]:
         row, at = each.row_of_each(), times_of(each)
-        order = np.lexsort((at, row))
-        later = np.empty(each.nnz, np.int64)
-        later[order] = each.indptr[row[order] + 1] - np.arange(each.nnz) - 1
+        later = _later(row, at)
         both = np.log1p([(now[row] - at) / HOUR, later]) / [[10.0], [5.0]]
         found.append(torch.from_numpy(both.T).float())
     return found
+
+
+def _later(row: npt.NDArray[np.int64], at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(pairs,) how many pairs of the same row have a later time; equals do not count."""
+    order = np.lexsort((at, row))
+    rows, times = row[order], at[order]
+    begins = np.diff(rows, prepend=-1) != 0
+    first = begins | (np.diff(times, prepend=0) != 0)
+    end_of_row = np.append(np.flatnonzero(begins)[1:], len(rows))[np.cumsum(begins) - 1]
+    end_of_equals = np.append(np.flatnonzero(first)[1:], len(rows))[np.cumsum(first) - 1]
+    later = np.empty(len(rows), np.int64)
+    later[order] = end_of_row - end_of_equals
+    return later
 
 
 def times_of(pairs: CSR) -> npt.NDArray[np.int64]:

@@ -6,14 +6,13 @@ import io
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import tomli_w
 import torch
@@ -122,7 +121,7 @@ def _held(records: Records, trained: Records) -> dict[str, Part]:
 
 
 def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str, Part]:
-    data, records = run.data, run.data.records(timed=run.model.timed)
+    data, records = run.data, run.data.records(timed=True)
     trained = run.trained_users() if run.model.trained else np.ones(data.n_users, np.bool_)
     parts: dict[str, Part] = {
         "config.toml": _config(run),
@@ -138,9 +137,9 @@ def _parts(run: Run, weights: Path, catalogue: pl.DataFrame | None) -> dict[str,
         "counts.npy": np.stack([each.column_counts() for each in records.sets]),
     }
     for r, each in enumerate(records.sets):
-        parts |= set_parts(r, each)
-    if data.time is not None:
-        parts["target_time.npy"] = _target_time(run, records.target)
+        parts |= set_parts(r, each if run.model.timed else replace(each, at=None))
+    if records.target.at is not None:
+        parts["target_time.npy"] = records.target.at
     if run.calibration:
         parts["calibration.json"] = json.dumps(run.calibration.to_json()).encode()
     if catalogue is not None:
@@ -158,20 +157,6 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     frame.write_parquet(stream)
     return stream.getvalue()
-
-
-def _target_time(run: Run, target: CSR) -> npt.NDArray[np.int64]:
-    """(target.nnz,) the last time of each pair's target events."""
-    data = run.data
-    assert data.time is not None
-    chosen = np.flatnonzero(np.asarray(data.code) == len(data.behaviors) - 1)
-    pairs = data.user[chosen].astype(np.int64) * data.n_items + data.item[chosen]
-    keys, times = target.keys(), np.asarray(data.time)[chosen]
-    at = np.minimum(np.searchsorted(keys, pairs), max(len(keys) - 1, 0))
-    stands = keys[at] == pairs if len(keys) else np.zeros(len(pairs), np.bool_)
-    found = np.full(len(keys), np.iinfo(np.int64).min)
-    np.maximum.at(found, at[stands], times[stands])
-    return found
 
 
 def _reports(run: Run) -> dict[str, Any]:
