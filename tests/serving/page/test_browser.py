@@ -120,8 +120,9 @@ def until(page: Any, expression: str) -> None:
 
 
 def settled(page: Any) -> None:
-    """Wait until htmx has nothing under way."""
+    """Wait until htmx has nothing under way, and what it brought has faded in."""
     until(page, "!document.querySelector('.htmx-request, .why .wait')")
+    until(page, "!document.getAnimations().length")
 
 
 def items(page: Any) -> list[str]:
