@@ -5,7 +5,7 @@ Letters: B users of a batch (or rows of a training batch), N items, R behaviours
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from nmtr.data.records import Histories, Records
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.levels import Levels
 
+Pass = Callable[["Batch"], float]  # a batch, to its mean loss before the step that was made on it
 Sweep = Callable[[int], float]  # a seed, to the mean loss of the epoch that it decides
 # Histories, the states (B, E) that were right for the histories before, and those, to new states.
 Folding = Callable[[Histories, Tensor, Histories], Tensor]
@@ -128,6 +129,14 @@ class Model(nn.Module):
         """The training objective on one batch, a scalar."""
         how = "trains by its sweep" if self.sweeps else "counts"
         raise TypeError(f"{type(self).__name__} {how}; it has no loss")
+
+    def adagrad(self, squares: Mapping[str, Tensor], rate: float, epsilon: float) -> Pass | None:
+        """What does all that `loss`, its gradient and a step of Adagrad do, in one compiled pass.
+
+        squares: Adagrad's sums by the parameters' names, moved in place as those are. None where
+        there is no such pass.
+        """
+        return None
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) what the model knows of each user, once for any number of items."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nmtr.models.base import Batch, Pass
 from nmtr.models.embeddings import with_bias
 from nmtr.models.foldin import Value
 from nmtr.models.kernels.cascade import KINDS
+from nmtr.models.kernels.gmf_step import Sums, Tables, adagrad, gmf_step
 from nmtr.models.kernels.pairs import Cascade
 from nmtr.models.kernels.user import gmf_user
 from nmtr.models.losses import link
@@ -93,3 +95,35 @@ def gmf_loss(
         return gmf_user(p, rows, q, b, weights, code, target, weight, slope), slope
 
     return value
+
+
+def gmf_adagrad(
+    check: Callable[[Batch], None], learned: Mapping[str, Tensor], squares: Mapping[str, Tensor],
+    lambdas: Tensor, kind: str, l2: float, rate: float, epsilon: float,
+) -> Pass:  # fmt: skip
+    """What makes a step of Adagrad on what a cascade of GMF units has learned, by name."""
+    pairs = [(learned[name], squares[name]) for name in ("user", "item", "bias")]
+    tables = Tables(*_arrays(*(each for pair in pairs for each in pair)))
+    sums, lambdas_of = Sums.of(tables), lambdas.numpy()
+    rows_of_h = [
+        _arrays(learned[f"units.{r}.h"][None], squares[f"units.{r}.h"][None])
+        for r in range(len(lambdas_of))
+    ]
+    rate32, epsilon32 = np.float32(rate), np.float32(epsilon)
+
+    def step(batch: Batch) -> float:
+        check(batch)
+        user, *others = _arrays(batch.user, batch.item, batch.target, batch.weight)
+        if (user[1:] < user[:-1]).any():
+            order = np.argsort(user, kind="stable")
+            user, *others = (each[order] for each in (user, *others))
+        item, target, weight = others
+        h = np.concatenate([own for own, _ in rows_of_h])
+        loss, slopes = gmf_step(
+            user, item, target, weight, lambdas_of, KINDS[kind], l2, rate, epsilon, h, tables, sums
+        )
+        for r, (own, own_squares) in enumerate(rows_of_h):
+            adagrad(own, own_squares, 0, slopes, r, np.float32(0), rate32, epsilon32)
+        return float(loss)
+
+    return step

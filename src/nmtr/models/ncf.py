@@ -16,7 +16,7 @@ The model knows the target only: its scores stand for every behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nmtr.data.records import Histories, Records
 from nmtr.models import nmtr
-from nmtr.models.base import Batch, Folding, Model, Shape
+from nmtr.models.base import Batch, Folding, Model, Pass, Shape
 from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.foldin import LogLossFolding
 from nmtr.models.kernels.cascade import CascadeLoss
@@ -119,6 +119,12 @@ class NCF(Model):
         if len(towers) == 1 or self._epoch < self.config.pretrain:
             return torch.stack([each.loss(batch) for each in towers]).sum()
         return self._joint_loss(batch)
+
+    def adagrad(self, squares: Mapping[str, Tensor], rate: float, epsilon: float) -> Pass | None:
+        if len(self.towers) > 1:
+            return None
+        own = {name.removeprefix("_towers.0."): each for name, each in squares.items()}
+        return self.towers[0].adagrad(own, rate, epsilon)
 
     def _joint_loss(self, batch: Batch) -> Tensor:
         """The log loss of the towers' mean, and each tower's L2."""

@@ -17,7 +17,7 @@ free.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from nmtr.data.records import Histories
-from nmtr.models.base import Batch, Folding, Model, Shape
-from nmtr.models.cascades import cascade_logits, gmf_loss, indexed, laid_out
+from nmtr.models.base import Batch, Folding, Model, Pass, Shape
+from nmtr.models.cascades import cascade_logits, gmf_adagrad, gmf_loss, indexed, laid_out
 from nmtr.models.embeddings import Rows, take_rows
 from nmtr.models.foldin import LogLossFolding, Value, each_of
 from nmtr.models.kernels.cascade import KINDS, CascadeLoss
@@ -178,12 +178,9 @@ class NMTR(Model):
     def loss(self, batch: Batch) -> Tensor:
         self.check_batch(batch)
         compiled = self.user.is_cpu and self.config.activation == "relu" and self.kind in KINDS
-        if compiled and not self._drops():
+        if compiled and not (self.training and self.config.dropout):
             return self._fused_loss(batch)
         return self.plain_loss(batch)
-
-    def _drops(self) -> bool:
-        return self.training and self.config.dropout > 0
 
     def _fused_loss(self, batch: Batch) -> Tensor:
         users = Met.of(batch.user, self.shape.n_users)
@@ -199,6 +196,13 @@ class NMTR(Model):
         )  # fmt: skip
         return loss + self._mlp_norm()
 
+    def adagrad(self, squares: Mapping[str, Tensor], rate: float, epsilon: float) -> Pass | None:
+        fits = self.user.is_cpu and self.user.dtype == torch.float32 and self.kind in KINDS
+        if type(self).loss is not NMTR.loss or not fits or self.config.dropout or mlps(self.units):
+            return None
+        how = (self.lambdas, self.kind, self.row_l2, rate, epsilon)
+        return gmf_adagrad(self.check_batch, dict(self.named_parameters()), squares, *how)
+
     def plain_loss(self, batch: Batch, lambdas: Tensor | None = None) -> Tensor:
         """The loss in plain torch, on any device, for any unit."""
         lambdas = self.lambdas if lambdas is None else lambdas
@@ -210,7 +214,10 @@ class NMTR(Model):
             loss = loss + lambdas[r] * level / max(len(batch), 1)
         loss = loss + self._mlp_norm()
         if self.row_l2:
-            loss = loss + self.row_l2 / 2 * self._row_norms(batch) / max(len(batch), 1)
+            users, items = Rows.of(batch.user), Rows.of(batch.item)
+            p, q, bias = self.taken(users.indices, items.indices)
+            norms = users.norms(p) + items.norms(q, bias)
+            loss = loss + self.row_l2 / 2 * norms / max(len(batch), 1)
         return loss
 
     def _mlp_norm(self) -> Tensor | float:
@@ -219,12 +226,6 @@ class NMTR(Model):
         if not (self.config.mlp_l2 and weights):
             return 0.0
         return self.config.mlp_l2 / 2 * torch.cat(weights).square().sum()
-
-    def _row_norms(self, batch: Batch) -> Tensor:
-        """Sum over the batch's rows of |p_u|^2 + |q_i|^2 + |b_i|^2."""
-        users, items = Rows.of(batch.user), Rows.of(batch.item)
-        p, q, bias = self.taken(users.indices, items.indices)
-        return users.norms(p) + items.norms(q, bias)
 
     def encode(self, histories: Histories) -> Tensor:
         """(B, E) user vectors; a stranger gets the mean one."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from nmtr.models.base import Batch, Model, Pass
 from nmtr.models.kernels import FAST
 from nmtr.options import unknown
 
@@ -81,6 +82,10 @@ class Optimizer:
         """Move rows in place by a faster way, where there is one; False where there is none."""
         return False
 
+    def whole_step(self, model: Model) -> Pass | None:
+        """What makes a batch's loss, gradient and step in one pass, where the model can."""
+        return None
+
     def load(self, state: Mapping[str, Tensor], *, steps: int) -> None:
         """Take up saved state."""
         self.steps = steps
@@ -113,6 +118,18 @@ class Adagrad(Optimizer):
         arrays = (table.numpy(), slots[0].numpy(), rows.numpy(), values.numpy())
         adagrad_rows(*arrays, rate, self.epsilon)
         return True
+
+    def whole_step(self, model: Model) -> Pass | None:
+        squares = {name: self.state[f"{name}.squares"] for name in self.parameters}
+        made = None if self.shares else model.adagrad(squares, self.rate, self.epsilon)
+        if made is None:
+            return None
+
+        def step(batch: Batch) -> float:
+            self.steps += 1
+            return made(batch)
+
+        return step
 
 
 class RowwiseAdagrad(Optimizer):

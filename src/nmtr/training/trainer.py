@@ -260,10 +260,14 @@ class Steps:
         return self.sampler.steps
 
     def losses(self, epoch: int) -> Iterator[float]:
-        """The loss of each batch, before its step is made."""
+        """The loss of each batch, as it was before its step."""
         group = self.group
+        whole = self.optimizer.whole_step(self.model) if group.world == 1 else None
         drawn = self.sampler.epoch(epoch, rank=group.rank, world=group.world)
         for batch in ahead(drawn) if torch.get_num_threads() > 1 else drawn:
+            if whole:
+                yield whole(batch)
+                continue
             share = group.share(len(batch))
             loss = self.model.loss(batch.to(self.device)) * share
             loss.backward()  # type: ignore[no-untyped-call]
