@@ -22,8 +22,11 @@ from nmtr.data.records import LabelledPairs, Records
 from nmtr.models.base import Batch
 from nmtr.models.kernels import Int
 from nmtr.models.kernels.chance import STEP, TRIES, below, scramble
+from nmtr.models.kernels.prefetch import prefetch
 
 NegativeRule = Literal["unobserved", "unseen"]
+AHEAD = 4  # pairs, whose users' records are asked for before they are searched
+LINE = 16  # items that come at once
 
 
 class Batches(Protocol):
@@ -149,6 +152,13 @@ def draw(
     state = seed
     n = 0
     for c in range(len(chosen)):
+        if c + 3 * AHEAD < len(chosen):
+            prefetch(users, chosen[c + 3 * AHEAD])
+            prefetch(bits, chosen[c + 3 * AHEAD])
+        if c + AHEAD < len(chosen):
+            later = users[chosen[c + AHEAD]]
+            for at in range(indptr[later], min(indptr[later + 1], indptr[later] + 16 * LINE), LINE):
+                prefetch(indices, at)
         pair = chosen[c]
         u = users[pair]
         user[n] = u
