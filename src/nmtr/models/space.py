@@ -187,7 +187,7 @@ BATCHES: Space = {
     "l2": Range(1e-4, 0.1, log=True, least=1e-6),
     "learning_rate": Range(0.01, 0.5, log=True),
     "batch_size": Whole(512, 8192, log=True, most=65_536),
-    "negatives": Whole(1, 8),
+    "negatives": Whole(1, 64, log=True),
 }
 
 # What Multi-Channel models may be told beside.
