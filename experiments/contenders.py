@@ -35,28 +35,38 @@ CHOICE = "ndcg@100"
 USERS = 4000  # of validation, who choose
 MOST_EPOCHS = 12
 MANY = 20_000  # items
+OF_LIGHTGCN = {"learning_rate": 0.2, "batch_size": 32_768, "epochs": 40}  # as tuned on Beibei
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model with its options; epochs for one that is trained, or None to let validation say."""
+    """A model with its options; epochs for one that is trained, or None to let validation say.
+
+    training: what of its training is not as _how says.
+    """
 
     model: str
     options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def made(self, data: Interactions, seed: int = 0) -> Model:
-        return new_model(data, Settings(self.model, options=self.options, training=_how(seed)))
+        how = self.how(seed)
+        return new_model(data, Settings(self.model, options=self.options, training=how))
 
     def learned(self, data: Interactions, records: Records, seed: int = 0) -> Model:
         """Made and taught; one that is trained, for its epochs."""
         model = self.made(data, seed)
         if model.trained:
             assert self.epochs, f"{self.model}: validation has not chosen its epochs"
-            train(model, records, _how(seed), phase=self.model, epochs=self.epochs)
+            train(model, records, self.how(seed), phase=self.model, epochs=self.epochs)
         else:
             model.learn(records)
         return model.eval()
+
+    def how(self, seed: int) -> Training:
+        """How it is trained, if it is."""
+        return replace(_how(seed), **self.training)
 
 
 def _how(seed: int) -> Training:
@@ -113,6 +123,16 @@ def _grids(protocol: str, items: int) -> dict[str, list[Contender]]:
             for ridge in (0.01, 0.04)
             for weights in ((0.075, 0.15, 1.0), quarter)
         ],
+        "LightGCN": [
+            Contender("lightgcn", {"layers": layers, "l2": l2}, training=OF_LIGHTGCN)
+            for layers in (2, 3)
+            for l2 in (0.001, 0.004)
+        ],
+        "LightGCN of all": [
+            Contender("lightgcn", {"l2": l2, "weights": weights}, training=OF_LIGHTGCN)
+            for l2 in (0.001, 0.004)
+            for weights in (half, (0.15, 0.45, 1.0))
+        ],
         "nmtr-gmf": [Contender("nmtr-gmf", {"l2": each}) for each in (0.003, 0.01, 0.02, 0.05)],
         OWN: [Contender(OWN, mine | each) for each in changes],
         OF_TARGET: [Contender(OWN, small | each) for each in changes],
@@ -135,6 +155,8 @@ def _of_funnel(protocol: str) -> list[dict[str, Any]]:
 def fixed(protocol: str) -> dict[str, Contender]:
     """Beibei's, chosen on its validation by `nmtr tune` and by hand, before this was written."""
     ials = {"embedding": 256, "ridge": 0.04, "alpha0": 0.05, "nu": 0.8}
+    graph = {"layers": 2, "l2": 0.00386}
+    of_all = graph | {"weights": (0.146, 0.437, 1.0)}
     return {
         "popularity": Contender("popularity"),
         "replay": Contender("replay"),
@@ -142,6 +164,8 @@ def fixed(protocol: str) -> dict[str, Contender]:
         "EASE of all": Contender("ease", {"ridge": 1000.0, "weights": (0.25, 0.5, 1.0)}),
         "iALS": Contender("ials", ials),
         "iALS of all": Contender("ials", ials | {"weights": (0.075, 0.15, 1.0)}),
+        "LightGCN": Contender("lightgcn", graph, 17, OF_LIGHTGCN),
+        "LightGCN of all": Contender("lightgcn", of_all, 13, OF_LIGHTGCN),
         OWN: Contender(OWN, own(protocol)),
         OF_TARGET: Contender(OWN, own(protocol) | {"members": ("ease", "ials")}),
     }
@@ -163,13 +187,14 @@ def chosen(name: str, data: Interactions, protocol: str) -> dict[str, Contender]
             value, epochs = _tried(each, data, ranked) if len(grid) > 1 else (0.0, None)
             lines.append(
                 {"model": each.model, "options": dict(each.options), "epochs": epochs,
-                 CHOICE: round(value, 5), "seconds": round(time.monotonic() - began, 1)}
+                 "training": dict(each.training), CHOICE: round(value, 5),
+                 "seconds": round(time.monotonic() - began, 1)}
             )  # fmt: skip
             print(f"{name}, {protocol}, {title}: {lines[-1]}", flush=True)
             path.write_text(json.dumps(kept, indent=1) + "\n")
         best = max(lines, key=lambda line: float(line[CHOICE]))
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in best["options"].items()}
-        found[title] = Contender(best["model"], options, best["epochs"])
+        found[title] = Contender(best["model"], options, best["epochs"], best.get("training", {}))
     return found
 
 
@@ -179,7 +204,7 @@ def _tried(each: Contender, data: Interactions, parts: Split) -> tuple[float, in
     if not model.trained:
         return _value(each.learned(data, parts.train), parts), None
     state = train(
-        model, parts.train, _how(0), phase="trial", epochs=MOST_EPOCHS,
+        model, parts.train, each.how(0), phase="trial", epochs=each.how(0).epochs,
         measure=lambda model: {CHOICE: _value(model, parts)},
     )  # fmt: skip
     return state.best_value, state.best_epoch

@@ -54,6 +54,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "nothing hidden": {"hide": 0.0},
     "less hidden": {"hide": 0.3},
     "all hidden": {"hide": 1.0},
+    "iALS of the target too": {"members": ("ease", "ials", "ease-all", "ials-all")},
     "without iALS": {"members": ("ease", "ease-all")},
     "without EASE of all": {"members": ("ease", "ials-all")},
     "members of the target": {"members": ("ease", "ials")},
