@@ -26,8 +26,10 @@ NEGATIVES = {"NeuMF": 4, "BPR": 1}
 
 
 def chosen(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An experiment's options of the model and of its training."""
-    found = tomllib.loads((ROOT / "experiments" / "beibei" / f"{name}.toml").read_text())
+    """The options of a model and of its training: an experiment's, or the benchmarks' own."""
+    folders = (ROOT / "benchmarks", ROOT / "experiments" / "beibei")
+    files = [each / f"{name}.toml" for each in folders]
+    found = tomllib.loads(next(each for each in files if each.exists()).read_text())
     wanted = ("optimizer", "learning_rate", "batch_size", "negatives", "epochs", "seed")
     return found["options"], {key: found["training"][key] for key in wanted}
 
