@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
@@ -19,6 +19,7 @@ LINE = 64  # bytes that come at once
 READ, KEEP, DATA = 0, 3, 1  # llvm.prefetch: for reading, in the nearest cache, no code
 array_of: Any = make_array
 code: Any = cgutils
+switches: Any = config
 
 
 def _prefetch(typing: Any, table: Any, row: Any) -> tuple[Any, Callable[..., Any]]:
@@ -41,4 +42,8 @@ def _prefetch(typing: Any, table: Any, row: Any) -> tuple[Any, Callable[..., Any
     return types.void(table, types.intp), generate
 
 
-prefetch: Any = intrinsic(_prefetch)
+def _nothing(table: Any, row: Any) -> None:
+    """In plain Python (NUMBA_DISABLE_JIT) nothing is asked for."""
+
+
+prefetch: Any = _nothing if switches.DISABLE_JIT else intrinsic(_prefetch)
