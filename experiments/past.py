@@ -47,16 +47,17 @@ SHOP_CONFIG = SimulatorConfig(users=10_000, items=4_000, events=1_000_000)
 PROTOCOLS = {"retailrocket": ("time",), SHOP: ("time",)}  # of the others: as-published, discovery
 METRICS = ("hr@10", "ndcg@10", "ndcg@20", "hr@100", "ndcg@100")
 GROUPS, BY = 5, "ndcg@100"
+THREE = {"members": ("ease", "ease-all", "ials-all")}
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "whole": {},
-    "the funnel not observed": {"observed": False},
-    "items' counts too": {"counts": True},
-    "nothing hidden": {"hide": 0.0},
-    "less hidden": {"hide": 0.3},
-    "all hidden": {"hide": 1.0},
-    "iALS of the target too": {"members": ("ease", "ials", "ease-all", "ials-all")},
-    "without iALS": {"members": ("ease", "ease-all")},
-    "without EASE of all": {"members": ("ease", "ials-all")},
+    "without iALS of the target": THREE,
+    "three members, the funnel not observed": {**THREE, "observed": False},
+    "three members, items' counts too": {**THREE, "counts": True},
+    "three members, nothing hidden": {**THREE, "hide": 0.0},
+    "three members, less hidden": {**THREE, "hide": 0.3},
+    "three members, all hidden": {**THREE, "hide": 1.0},
+    "without iALS at all": {"members": ("ease", "ease-all")},
+    "without EASE of all and iALS of the target": {"members": ("ease", "ials-all")},
     "members of the target": {"members": ("ease", "ials")},
     "EASE of the target alone": {"members": ("ease",)},
 }
