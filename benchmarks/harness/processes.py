@@ -52,7 +52,7 @@ def size(roster: Roster) -> Task:
         theirs = {"data": str(log.pairs), "training": {"train_batch_size": 8192}}
         label = f"{events:,} events"
         contestants += [
-            roster.experiment("nmtr-gmf", "train", label=f", {label}", **ours),
+            roster.own("nmtr-gmf", "train", label=f", {label}", **ours),
             roster.recbole("BPR", label, "train", **theirs),
         ]
     return Task(

@@ -22,7 +22,7 @@ def top_gmf(roster: Roster) -> Task:
         for model in ("als", "bpr")
         for batch, label in ((0, "one call"), (1024, "1,024 users a call"))
     ]  # fmt: skip
-    ours = roster.experiment("nmtr-gmf", "top", **roster.fitted("nmtr-gmf"))
+    ours = roster.own("nmtr-gmf", "top", **roster.fitted("nmtr-gmf"))
     return Task(
         "top-gmf",
         "top 200 of every user, nmtr-gmf (three cascaded products) against implicit (one product)",
@@ -45,7 +45,7 @@ def top_neumf_bfloat16(roster: Roster) -> Task:
 
 def _top_neumf(roster: Roster, precision: str, target: Target) -> Task:
     how = {**roster.fitted("nmtr-neumf"), "users": roster.scale.users}
-    ours = roster.experiment("nmtr-neumf", "top", precision=precision, **how)
+    ours = roster.own("nmtr-neumf", "top", precision=precision, **how)
     return Task(
         "top-neumf" if precision == "float32" else f"top-neumf-{precision}",
         f"top 200, nmtr-neumf (three cascaded MLPs, {precision}) against RecBole's NeuMF (one MLP)",
@@ -64,7 +64,7 @@ def rank_neumf(roster: Roster) -> Task:
         "rank of a held-out item among all, nmtr-neumf against RecBole's NeuMF",
         "ranked_per_second",
         "more",
-        (roster.experiment("nmtr-neumf", "rank", **how), *_recbole(roster, "rank")),
+        (roster.own("nmtr-neumf", "rank", **how), *_recbole(roster, "rank")),
         Target("times", 5),
     )
 
@@ -73,7 +73,7 @@ def memory(roster: Roster) -> Task:
     """The most that training and then ranking hold, in one process."""
     steps = ("train", "rank", "top")
     ours = [
-        roster.experiment(name, *steps, **roster.fitted(name), **SHORT)
+        roster.own(name, *steps, **roster.fitted(name), **SHORT)
         for name in ("nmtr-gmf", "nmtr-neumf")
     ]
     return Task(

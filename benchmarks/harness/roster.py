@@ -1,4 +1,4 @@
-"""Makes contestants: nmtr with the settings its experiments chose, the peers as they advise."""
+"""Makes contestants: nmtr with settings of the benchmarks' own, the peers as they advise."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ NEGATIVES = {"NeuMF": 4, "BPR": 1}
 
 
 def chosen(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of a model and of its training: an experiment's, or the benchmarks' own."""
-    folders = (ROOT / "benchmarks", ROOT / "experiments" / "beibei")
-    files = [each / f"{name}.toml" for each in folders]
-    found = tomllib.loads(next(each for each in files if each.exists()).read_text())
+    """The options of a model and of its training."""
+    found = tomllib.loads((ROOT / "benchmarks" / f"{name}.toml").read_text())
     wanted = ("optimizer", "learning_rate", "batch_size", "negatives", "epochs", "seed")
     return found["options"], {key: found["training"][key] for key in wanted}
 
@@ -41,8 +39,8 @@ class Roster:
         self.scale = scale
         self.beibei = data.beibei()
 
-    def experiment(self, name: str, *steps: str, label: str = "", **changes: Any) -> Contestant:
-        """nmtr with an experiment's settings."""
+    def own(self, name: str, *steps: str, label: str = "", **changes: Any) -> Contestant:
+        """A model with the benchmarks' settings of it."""
         options, training = chosen(name)
         given = {"options": options, "training": training, **changes}
         return self.nmtr(f"{name}{label}", *steps, model=name, **given)

@@ -30,7 +30,7 @@ def _samples(roster: Roster, unit: str, model: str, target: Target) -> Task:
         f"train nmtr-{unit}, three behaviours, against RecBole's {model}, one",
         "samples_per_second",
         "more",
-        (roster.experiment(f"nmtr-{unit}", "train"), *peers),
+        (roster.own(f"nmtr-{unit}", "train"), *peers),
         target,
     )
 
@@ -73,7 +73,7 @@ def train_warp(roster: Roster) -> Task:
         "seconds_per_epoch",
         "less",
         (
-            roster.experiment("nmtr-gmf", "train", target_only=True),
+            roster.own("nmtr-gmf", "train", target_only=True),
             roster.peer("lightfm", "lightfm-next WARP", "train", model="warp", options=options),
         ),
     )
