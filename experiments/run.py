@@ -20,7 +20,8 @@ from typing import Any
 from common import HERE, RESULTS, WORK, beibei, log_read, machine, names, read
 
 from nmtr.data.split import split
-from nmtr.evaluation.report import baselines, evaluate, save_vectors, to_json
+from nmtr.evaluation.report import baselines, evaluate, to_json
+from nmtr.evaluation.vectors import save_vectors
 from nmtr.training.run import execute
 
 PAPER = {  # HR/NDCG of Table II at K = 50, 80, 100, 200
