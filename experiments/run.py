@@ -46,7 +46,7 @@ def main(name: str) -> None:
     own = evaluate(run.model, parts, name=name)
     seconds = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    save_vectors(own, out / "vectors-as-published.npz")
+    save_vectors([own], out / "vectors-as-published.npz")
     reports = {"as-published": to_json([own, *baselines(parts)], parts)}
     parts = split(data, "discovery")  # the same training records, other users and mask
     reports["discovery"] = to_json(
