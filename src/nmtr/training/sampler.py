@@ -26,7 +26,7 @@ from nmtr.models.kernels.prefetch import prefetch
 
 NegativeRule = Literal["unobserved", "unseen"]
 AHEAD = 4  # pairs, whose users' records are asked for before they are searched
-LINE = 16  # items that come at once
+LINE, MOST = 16, 256  # items that come at once; of a user's, so many are asked for
 
 
 class Batches(Protocol):
@@ -157,7 +157,7 @@ def draw(
             prefetch(bits, chosen[c + 3 * AHEAD])
         if c + AHEAD < len(chosen):
             later = users[chosen[c + AHEAD]]
-            for at in range(indptr[later], min(indptr[later + 1], indptr[later] + 16 * LINE), LINE):
+            for at in range(indptr[later], min(indptr[later + 1], indptr[later] + MOST), LINE):
                 prefetch(indices, at)
         pair = chosen[c]
         u = users[pair]
