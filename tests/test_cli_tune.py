@@ -46,7 +46,11 @@ def test_a_study_is_shown_with_its_winner_and_what_comes_next(
     assert "--set epochs=2" in out  # the best epoch was the last
     assert f"Next: nmtr train {timed.path} --config {study / 'best.toml'} --out RUN" in out
     assert "the settings as given" in err
-    assert "going on with it" in says("tune", timed.path, "--out", study, *FEW)[1]
+    again = says("tune", timed.path, "--out", study, *FEW)[1]
+    assert "holds a study of 2 trial(s): going on with it" in again
+    _, err = says("tune", timed.path, "--out", study, *FEW, "--set", "seed=1", code=2)
+    assert "holds a study of something else" in err
+    assert "going on with it" not in err
     out, err = says("tune", timed.path, "--out", study, *FEW, "--json")
     assert json.loads(out)["best"]["trial"] in (0, 1)
     assert "going on" not in err

@@ -63,7 +63,7 @@ def dense(pairs: CSR) -> Tensor:
     return found
 
 
-def test_one_target_record_of_each_user_who_has_two_ishold_out() -> None:
+def test_one_target_record_of_each_user_who_has_two_is_held_out() -> None:
     records = Records(
         NAMES, (NESTED.sets[0], NESTED.sets[1].take(np.where(np.arange(M), np.arange(M), -1)))
     )
@@ -102,6 +102,25 @@ def test_scores_are_the_units_of_what_was_observed_added_up(observed: bool) -> N
         if observed:
             expected += model.units[1](x).view(M, N) * dense(NESTED.sets[0])
     assert torch.allclose(scores(model, histories), expected, atol=2e-4)
+
+
+def test_outside_the_funnel_only_the_members_that_were_named_speak() -> None:
+    both = ("ease-all", "ease")
+    free, told = taught(members=both), taught(members=both, outside=("ease",))
+    held = dense(NESTED.sets[0])
+    for model in (free, told):
+        before = scores(model, everyone())
+        model.members[0].get_buffer("between").mul_(3.0)
+        moved = (scores(model, everyone()) - before).abs() > 1e-6
+        assert moved[held].float().mean() > 0.9
+        assert bool(moved[~held].any()) == (model is free)
+
+
+def test_until_it_has_learned_the_order_is_that_of_the_last_member_outside() -> None:
+    options = {"members": ("ease", "ease-all"), "outside": ("ease",)}
+    model = make("nmtr-funnel", options, Shape(M, N, NAMES))
+    assert isinstance(model, Funnel)
+    assert model.units[0].straight.weight[0].nonzero().flatten().tolist() == [0]
 
 
 def test_the_loss_is_the_softmax_over_all_that_is_no_target_record() -> None:
@@ -175,6 +194,7 @@ def test_a_unit_begins_without_its_relus() -> None:
     [
         ({"members": ("ease", "als")}, "members: expected some of ease, ease-all, ials, ials-all"),
         ({"members": ()}, "members: expected some of"),
+        ({"outside": ("ials",)}, "outside: expected some of"),
         ({"hide": 1.5}, "hide: expected a share"),
         ({"candidates": 0}, "must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate"),

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from nmtr import cli
 from nmtr.cli.engine import Engine, ray_workers
-from nmtr.cli.show import emit_json, notes, progress, remark, say, training_report
+from nmtr.cli.show import emit_json, progress, remark, say, training_report
 
 if TYPE_CHECKING:
     from nmtr.training.study import Trial
@@ -88,8 +88,6 @@ def tune(
     check_used(settings, fixed, opened.behaviors)
     budget = Budget(trials, minutes, widen)
     count = ray_workers(engine, workers)
-    if (out / "study.db").exists() and not cli.quiet:
-        notes.print(f"{out} holds a study: going on with it", markup=False, soft_wrap=True)
     with progress() as shown:
         task = shown.add_task("trials", total=None)
 
@@ -97,6 +95,11 @@ def tune(
             shown.update(task, completed=done, total=of)
             if not cli.quiet:
                 shown.console.print(_line(trial, trial.options), markup=False, soft_wrap=True)
+
+        def resumed(trials: int) -> None:
+            if not cli.quiet:
+                said = f"{out} holds a study of {trials} trial(s): going on with it"
+                shown.console.print(said, markup=False, soft_wrap=True)
 
         try:
             found = tuning.tune(
@@ -107,6 +110,7 @@ def tune(
                 budget=budget,
                 report=training_report(shown),
                 notify=notify,
+                resumed=resumed,
                 workers=count,
             )
         except KeyboardInterrupt:

@@ -8,7 +8,8 @@ known. With o_ui^r = 1 where the user's history has item i under behaviour r, an
 a unit for each behaviour, which adds to those below what it means to be so far: how often this item
 is bought from the cart, how often this user does. x_ui holds the scores of the members (models that
 see whole histories: EASE and iALS, of the target or of all behaviours), once as they are and
-once in logarithms, and the logarithms of 1 + the records of item and user, by behaviour: all, and
+once in logarithms (for g^0, which alone speaks where nothing was observed, of some members if one
+wants), and the logarithms of 1 + the records of item and user, by behaviour: all, and
 those that went no further.
 
 The units are learned on target records that are held out from the training records, one of each
@@ -47,6 +48,7 @@ class Config:
     """The settings of NMTR with the observed funnel.
 
     members: of ease and ials (the target's records), ease-all and ials-all (all behaviours').
+    outside: those of them that the first unit reads, for what is in no funnel; empty for all.
     ridge, ridge_all: EASE's, for the target and for all behaviours.
     weights: of the behaviours for EASE of all, the target's last; empty for 0.5 to the power of the
     levels below it.
@@ -61,6 +63,7 @@ class Config:
     """
 
     members: tuple[str, ...] = ("ease", "ease-all")
+    outside: tuple[str, ...] = ()
     ridge: float = 200.0
     ridge_all: float = 1000.0
     weights: tuple[float, ...] = ()
@@ -82,6 +85,8 @@ class Config:
         unknown = [each for each in self.members if each not in MEMBERS]
         if unknown or not self.members or len(set(self.members)) < len(self.members):
             raise ValueError(f"members: expected some of {', '.join(MEMBERS)}, got {self.members}")
+        if not set(self.outside) <= set(self.members):
+            raise ValueError(f"outside: expected some of {self.members}, got {self.outside}")
         if not 0 <= self.hide <= 1:
             raise ValueError(f"hide: expected a share from 0 to 1, got {self.hide}")
         if min(self.hidden, self.candidates, self.sweeps) < 1 or self.users < 0:
@@ -125,8 +130,19 @@ class Funnel(Model):
         self.register_buffer("item_counts", torch.zeros(shape.n_items, self.counted))
         self.register_buffer("middle", torch.zeros(self.inputs))
         self.register_buffer("spread", torch.ones(self.inputs))
-        with torch.no_grad():  # until the units have learned, the last member's order
-            self._unit(0).straight.weight[0, len(self.members) - 1] = 1.0
+        self._begin(self._unit(0))
+
+    def _begin(self, first: Unit) -> None:
+        """Until the units have learned, its last member's order; what it may not read stays 0."""
+        members = self.config.members
+        reads = [each in (self.config.outside or members) for each in members]
+        unread = torch.tensor(
+            [n for n, each in enumerate(2 * reads) if not each], dtype=torch.int64
+        )
+        for each in (first.first.weight, first.straight.weight):
+            each.data[:, unread] = 0.0
+            each.register_hook(lambda grad: grad.index_fill(1, unread, 0.0))
+        first.straight.weight.data[0, max(n for n, each in enumerate(reads) if each)] = 1.0
 
     def _member(self, name: str) -> Model:
         c, shape = self.config, self.shape

@@ -6,7 +6,7 @@ ranked after every epoch. The test is not read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,11 +34,13 @@ def tune(
     budget: Budget | None = None,
     report: Report | None = None,
     notify: Notify | None = None,
+    resumed: Callable[[int], None] | None = None,
     workers: int = 0,
 ) -> Found:
     """Search a model's space on validation; keep the study at `path`, or go on with it.
 
-    fixed: options that keep their value; workers: of Ray, which then makes as many trials at once;
+    fixed: options that keep their value; resumed: told how many trials are there already, where a
+    study goes on; workers: of Ray, which then makes as many trials at once;
     0 to make them here. Raises UsageError where there is nothing to search, the
     settings do not fit, or the folder holds anything else; NmtrError where no trial came to an end.
     """
@@ -57,6 +59,8 @@ def tune(
         "settings": asdict(settings),
     }
     with opened(path, about, axes(space, data.behaviors)) as study:
+        if resumed and (before := len(study.trials())):
+            resumed(before)
         study.begin_session({**asdict(budget), "threads": torch.get_num_threads()})
         search = Search(study, settings, space, data.behaviors, objective, notify)
         if workers:
