@@ -31,6 +31,8 @@ from nmtr.training.settings import Settings, read_settings
 from nmtr.training.trainer import Training, train
 
 OWN, OF_TARGET = "nmtr-funnel", "nmtr-funnel, members of the target"
+OUTSIDE = "nmtr-funnel, members of the target outside"
+OURS = (OWN, OF_TARGET, OUTSIDE)
 CHOICE = "ndcg@100"
 USERS = 4000  # of validation, who choose
 MOST_EPOCHS = 12
@@ -157,6 +159,7 @@ def fixed(protocol: str) -> dict[str, Contender]:
     ials = {"embedding": 256, "ridge": 0.04, "alpha0": 0.05, "nu": 0.8}
     graph = {"layers": 2, "l2": 0.00386}
     of_all = graph | {"weights": (0.146, 0.437, 1.0)}
+    of_target = ("ease", "ials")
     return {
         "popularity": Contender("popularity"),
         "replay": Contender("replay"),
@@ -167,7 +170,8 @@ def fixed(protocol: str) -> dict[str, Contender]:
         "LightGCN": Contender("lightgcn", graph, 17, OF_LIGHTGCN),
         "LightGCN of all": Contender("lightgcn", of_all, 13, OF_LIGHTGCN),
         OWN: Contender(OWN, own(protocol)),
-        OF_TARGET: Contender(OWN, own(protocol) | {"members": ("ease", "ials")}),
+        OF_TARGET: Contender(OWN, own(protocol) | {"members": of_target}),
+        OUTSIDE: Contender(OWN, own(protocol) | {"outside": of_target}),
     }
 
 
@@ -218,11 +222,11 @@ def _value(model: Model, parts: Split) -> float:
 class OrderedReplay(Ease):
     """Items under the behaviour below the target first; EASE on the target orders both parts."""
 
-    levels = slice(-2, -1)
+    before = slice(-2, -1)
 
     def encode(self, histories: Histories) -> Tensor:
         found = super().encode(histories)
-        for each in histories.items[self.levels]:
+        for each in histories.items[self.before]:
             row, item = (torch.from_numpy(x) for x in (each.row_of_each(), each.indices))
             found[row, item.long()] += 10.0
         return found
@@ -231,7 +235,7 @@ class OrderedReplay(Ease):
 class DeepReplay(OrderedReplay):
     """The same down to the lowest behaviour: first what has most of them."""
 
-    levels = slice(0, -1)
+    before = slice(0, -1)
 
 
 class LatestReplay(DeepReplay):
@@ -239,7 +243,7 @@ class LatestReplay(DeepReplay):
 
     def encode(self, histories: Histories) -> Tensor:
         found = super().encode(histories)
-        sets = histories.items[self.levels]
+        sets = histories.items[self.before]
         for each, of_pairs in zip(sets, ages(histories), strict=True):
             row, item = (torch.from_numpy(x) for x in (each.row_of_each(), each.indices))
             found[row, item.long()] += 5.0 * (1 - of_pairs[:, 1]).clamp(min=0)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from common import BEHAVIORS, RESULTS, WORK, log_read, machine, prepared, source
-from contenders import BY_TIME, OF_TARGET, OWN, REPLAYS, Contender, Oracle, chosen, own
+from contenders import BY_TIME, OURS, OWN, REPLAYS, Contender, Oracle, chosen, own
 from past_page import page
 
 from nmtr.data.events import ReadOptions, read_events
@@ -54,7 +54,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "three members, the funnel not observed": {**THREE, "observed": False},
     "three members, items' counts too": {**THREE, "counts": True},
     "three members, nothing hidden": {**THREE, "hide": 0.0},
-    "three members, less hidden": {**THREE, "hide": 0.3},
+    "three members, hide = .3": {**THREE, "hide": 0.3},
     "three members, all hidden": {**THREE, "hide": 1.0},
     "without iALS at all": {"members": ("ease", "ease-all")},
     "without EASE of all and iALS of the target": {"members": ("ease", "ials-all")},
@@ -169,7 +169,7 @@ def _half(found: Mapping[str, Sequence[Values]], rows: npt.NDArray[np.bool_]) ->
     }
     for name, values in means.items():
         report["models"][name] = {each: interval(values[each]) for each in METRICS}
-    for ours in (OWN, OF_TARGET):
+    for ours in (each for each in OURS if each in means):
         report["against"][ours] = {
             name: {each: _gap(means[ours][each], values[each]) for each in METRICS}
             for name, values in means.items()
@@ -199,7 +199,7 @@ def _groups(parts: Split, found: Mapping[str, Sequence[Values]]) -> list[dict[st
         best = max(others, key=lambda each: float(others[each].mean()))
         line = {"records": group.name, "users": len(group.rows), "best": best}
         line |= {"value": float(others[best].mean())}
-        for ours in (OWN, OF_TARGET):
+        for ours in (each for each in OURS if each in means):
             line[ours] = {"value": float(means[ours].mean())} | _gap(means[ours], others[best])
         lines.append(line)
     return lines

@@ -120,7 +120,7 @@ def test_until_it_has_learned_the_order_is_that_of_the_last_member_outside() -> 
     options = {"members": ("ease", "ease-all"), "outside": ("ease",)}
     model = make("nmtr-funnel", options, Shape(M, N, NAMES))
     assert isinstance(model, Funnel)
-    assert model.units[0].straight.weight[0].nonzero().flatten().tolist() == [0]
+    assert model._unit(0).straight.weight[0].nonzero().flatten().tolist() == [0]
 
 
 def test_the_loss_is_the_softmax_over_all_that_is_no_target_record() -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -139,9 +140,10 @@ class Funnel(Model):
         unread = torch.tensor(
             [n for n, each in enumerate(2 * reads) if not each], dtype=torch.int64
         )
+        deaf = partial(torch.index_fill, dim=1, index=unread, value=0.0)  # to their gradients
         for each in (first.first.weight, first.straight.weight):
             each.data[:, unread] = 0.0
-            each.register_hook(lambda grad: grad.index_fill(1, unread, 0.0))
+            each.register_hook(deaf)  # type: ignore[no-untyped-call]
         first.straight.weight.data[0, max(n for n, each in enumerate(reads) if each)] = 1.0
 
     def _member(self, name: str) -> Model:
