@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export NMTR_DATA ?= ../shared/data
+OUR_WORKERS := nmtr counts machine quality
 AUDITORS := 'pip-audit>=2.9,<3' 'pip-licenses>=5,<6' 'cyclonedx-bom>=7,<8'
 
 .PHONY: install demo test coverage bench lint format docs release audit-dependencies clean
@@ -34,6 +35,9 @@ lint: install
 	$(BIN)/ruff check src tests experiments benchmarks docs examples
 	$(BIN)/ruff format --check src tests experiments benchmarks docs examples
 	$(BIN)/mypy
+	MYPYPATH=experiments $(BIN)/mypy experiments
+	MYPYPATH=benchmarks $(BIN)/mypy --exclude workers benchmarks
+	MYPYPATH=benchmarks/workers $(BIN)/mypy $(addprefix benchmarks/workers/,$(OUR_WORKERS:=_worker.py))
 
 format: install
 	$(BIN)/ruff check --fix src tests experiments benchmarks docs examples

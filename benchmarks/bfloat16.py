@@ -26,6 +26,7 @@ from nmtr.models.base import Shape
 from nmtr.models.kernels import FAST, Floats
 from nmtr.models.kernels.pairs import floors
 from nmtr.models.kernels.threads import blas_in_one_thread
+from nmtr.models.units import NeuMF
 
 USERS, ITEMS, REPEATS = 200, 7977, 5
 Bits = npt.NDArray[np.uint16]
@@ -72,11 +73,13 @@ def main() -> None:
     with torch.inference_mode():
         for each in model.parameters():
             each.normal_(0, 0.2)
-        cascade = model.cascade(model.user)
+        cascade = model.cascade(model.get_parameter("user"))
         assert cascade is not None
-        units = model.units[-1].mlp
-        steps = [(w.weight.bfloat16(), w.bias.bfloat16()) for w in units.tower.rest]
-        h = units.h.numpy()
+        unit = model.get_submodule("units.2")
+        assert isinstance(unit, NeuMF)
+        rest = [each for each in unit.mlp.tower.rest if isinstance(each, torch.nn.Linear)]
+        steps = [(w.weight.bfloat16(), w.bias.bfloat16()) for w in rest]
+        h = unit.mlp.h.numpy()
         held = np.empty((ITEMS, cascade.widths[0]), np.uint16)
         spent: dict[str, float] = {}
 

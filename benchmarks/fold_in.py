@@ -91,7 +91,8 @@ def _last(data: Interactions, parts: Split) -> npt.NDArray[np.bool_]:
     of_user = np.bincount(data.user[counts], minlength=data.n_users)
     done = np.cumsum(counts)
     before = np.concatenate([[0], done])[data.indptr[:-1]]
-    return counts & (done - before[data.user] > np.ceil(of_user * 2 / 3)[data.user])
+    late: npt.NDArray[np.bool_] = done - before[data.user] > np.ceil(of_user * 2 / 3)[data.user]
+    return counts & late
 
 
 def _both(one: CSR, other: CSR) -> CSR:
@@ -106,8 +107,9 @@ def trained(
     shape = Shape(records.n_users, records.n_items, records.behaviors)
     torch.manual_seed(seed)
     model = make(name, options, shape)
-    rate = {"learning_rate": 0.1} if name == "bpr" else {}
-    config = Training(seed=seed, negatives=NEGATIVES, threads=1, **rate)
+    config = Training(seed=seed, negatives=NEGATIVES, threads=1)
+    if name == "bpr":
+        config = replace(config, learning_rate=0.1)
     train(model, records, config, phase="refit", epochs=epochs)
     return model.eval().requires_grad_(False)
 
@@ -134,7 +136,7 @@ def with_states(model: Model, users: npt.NDArray[np.int64], states: Tensor) -> M
     table = changed.get_parameter("user")
     table[torch.from_numpy(users)] = states
     if hasattr(changed, "known"):
-        changed.known[..., torch.from_numpy(users)] = True
+        changed.get_buffer("known")[..., torch.from_numpy(users)] = True
     return changed
 
 

@@ -9,6 +9,7 @@ with what each rate foretold of the next measured point. docs/cluster.md quotes 
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def number(text: str) -> int:
 
 def distinct(drawn: float, of: float) -> float:
     """How many of so many items a batch meets, that draws as often."""
-    return of * (1 - (1 - 1 / of) ** drawn)
+    return of * (1 - math.pow(1 - 1 / of, drawn))
 
 
 def weights(users: float, items: float) -> float:

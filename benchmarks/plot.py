@@ -24,13 +24,13 @@ def main(folder: Path) -> None:
             lines.setdefault(match["who"], []).append((events, summary))
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for who, points in lines.items():
-        events = [each for each, _ in points]
+        sizes = [each for each, _ in points]
         cost = [1e6 / each.median for _, each in points]
         spread = [
             [1e6 / each.median - 1e6 / each.high for _, each in points],
             [1e6 / each.low - 1e6 / each.median for _, each in points],
         ]
-        axes.errorbar(events, cost, yerr=spread, marker="o", capsize=3, label=who)
+        axes.errorbar(sizes, cost, yerr=spread, marker="o", capsize=3, label=who)
     axes.set(xscale="log", xlabel="events in the log", ylabel="µs a sample, whole epochs")
     axes.set_ylim(bottom=0)
     axes.legend()

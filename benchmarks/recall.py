@@ -121,7 +121,7 @@ def worked(items: int, candidates: Sequence[int], seconds: float) -> Found:
         built = time.process_time() - began
         for count in counts:
             ranker = Ranker(model, order, candidates=count, sample=sample)
-            ranker._stages._indexes.put("", index)  # type: ignore[union-attr]
+            ranker._stages._indexes.put("", index)  # type: ignore[arg-type, union-attr]
             best, own = ranked(ranker, records, few, seconds)
             own["index_cpu_seconds"] = built
             own |= {f"recall_{k}": shared(wanted[:, :k], best[:, :k]) for k in CUTS}

@@ -84,7 +84,7 @@ def kernels(roster: Roster) -> list[Kernel]:
     N, R = log.n_items, len(log.behaviors)
     for model, layers in MODELS.items():
         how = {"worker": "counts", **roster.fitted(model)}
-        counter = roster.experiment(model, "batch", "pruning", label=", counts", **how)
+        counter = roster.own(model, "batch", "pruning", label=", counts", **how)
         prepare(Task("counts", "", "", "more", (counter,)))
         counts = measure(counter)
         size = (FACTORS, layers, R)

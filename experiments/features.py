@@ -57,13 +57,19 @@ def main() -> None:
             which = slices[parts.evaluation.users]
             for n, title in enumerate(SLICES):
                 mine = which == n
-                row = {"seed": seed, "model": name, "slice": title, "users": int(mine.sum())}
+                row: dict[str, Any] = {
+                    "seed": seed,
+                    "model": name,
+                    "slice": title,
+                    "users": int(mine.sum()),
+                }
                 row |= {each: float(values[each][mine].mean()) for each in ("hr@10", "ndcg@100")}
                 rows.append(row | {"cpu_seconds": round(spent, 1)})
-    about = {"machine": machine(), "options": OPTIONS, "epochs": TRAINING.epochs, "share": SHARE}
+    cpu = machine()
+    about = {"machine": cpu, "options": OPTIONS, "epochs": TRAINING.epochs, "share": SHARE}
     (RESULTS / "features.json").write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
-    (RESULTS / "features.md").write_text(table(rows, about["machine"]))
-    print(table(rows, about["machine"]))
+    (RESULTS / "features.md").write_text(table(rows, cpu))
+    print(table(rows, cpu))
 
 
 def shop(seed: int) -> tuple[Interactions, np.ndarray[Any, Any]]:

@@ -135,8 +135,8 @@ def _cell(
     """The test's values of each user by one model; read once."""
     path = _home(name) / "past" / f"{protocol}-{title.replace(' ', '_')}.npz"
     if path.exists():
-        with np.load(path) as kept:
-            return {each: kept[each] for each in METRICS}
+        with np.load(path) as old:
+            return {each: old[each] for each in METRICS}
     began = time.monotonic()
     if isinstance(what, Contender):
         model: Model = what.learned(data, parts.train, seed)
@@ -149,8 +149,9 @@ def _cell(
     means = " ".join(f"{each} {found[each].mean():.4f}" for each in METRICS)
     print(f"{name}, {protocol}, {title}: {means}, {time.monotonic() - began:.0f} s", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{each: found[each] for each in METRICS})
-    return {each: found[each] for each in METRICS}
+    kept: dict[str, Any] = {each: found[each] for each in METRICS}
+    np.savez_compressed(path, **kept)
+    return kept
 
 
 def _parts(parts: Split, found: Mapping[str, Sequence[Values]]) -> dict[str, Any]:

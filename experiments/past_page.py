@@ -25,8 +25,9 @@ for each user; permutation tests of paired users; [the model](../../docs/model.m
   for it is that views and carts are known to hurt on new items there (docs/protocols.md), which
   was measured on the test. Its rows on Beibei are therefore no claim, but an answer to "what if".
 - **nmtr-funnel, members of the target outside**, on Beibei: all four members where something was
-  observed, those of the target's records alone for what is outside the funnel (`outside`). Validation
-  has it behind the first and ahead of the second (results/tuning/validation.md): no claim either.
+  observed, those of the target's records alone for what is outside the funnel (`outside`).
+  Validation has it behind the first and ahead of the second (results/tuning/validation.md): no
+  claim either.
 - On Tmall both look at items' counts, as validation chose, and there these may tell which pairs
   were held out: ../README.md has what is left without them. Under `time` they cannot.
 - Beibei's test was read before by versions of nmtr-funnel that lost to replay ordered by EASE

@@ -35,7 +35,9 @@ def main(trials: list[str]) -> None:
     of_training = {each.name for each in fields(Training)}
     for line in trials:
         given = json.loads(line)
-        chosen = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        chosen: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in given.items()
+        }
         name, epochs = chosen.pop("model"), chosen.pop("epochs")
         options = {key: value for key, value in chosen.items() if key not in of_training}
         training = Training(
