@@ -23,7 +23,7 @@ from nmtr.data.prepare import prepare
 from nmtr.data.split import split
 from nmtr.evaluation.groups import Group
 from nmtr.evaluation.vectors import load_vectors
-from nmtr.experiments import paper, runner
+from nmtr.experiments import outcomes, paper, runner
 from nmtr.experiments.cells import Cell, run_cell, split_for
 from nmtr.experiments.claims import FAILS, HOLDS, UNKNOWN, size_verdict, together, verdict_of
 from nmtr.experiments.documents import markdown
@@ -291,6 +291,19 @@ def test_every_cell_s_settings_make_its_model_presets_included(data: Interaction
         assert len(settings.training.negatives) in (1, len(behaviors))
         model = make(settings.model, settings.options, Shape(4, 5, behaviors))
         assert not model.trained or settings.training.epochs > model.warm_up
+
+
+def test_rows_that_differ_by_one_thing_have_no_other_settings(
+    made: Path, data: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "open_cell", lambda out, cell, data: {})
+    cells = plan(Asked(data, "beibei"), "table2")  # two of NMTR-GMF: discovery has a preset too
+    whole = Outcomes(made, Asked(data, "beibei"), cells)
+    protocols = {each.settings.protocol for each in cells if each.row == "nmtr-gmf"}
+    assert protocols == {"as-published", "discovery"}
+    assert [each.settings.protocol for each in whole.of("nmtr-gmf", protocol="discovery")]
+    assert not whole.alike.of("nmtr-gmf", protocol="discovery")
+    assert whole.alike.of("nmtr-gmf") == whole.of("nmtr-gmf")
 
 
 def test_verdicts() -> None:

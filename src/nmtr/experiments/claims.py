@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmtr.evaluation.comparison import shown
 from nmtr.evaluation.significance import Difference, Vector, holm, seed_mean
 from nmtr.experiments.documents import Document
 from nmtr.experiments.figure2 import METRICS, falls, groups_of, per_user
@@ -46,6 +47,10 @@ class Context:
 
     def vector(self, row: str, metric: str) -> Vector | None:
         return per_user(self.outcomes, row, self.protocol, metric)
+
+    def alike(self, row: str, metric: str) -> Vector | None:
+        """The same by the plan's settings, where the protocol has settings of its own too."""
+        return per_user(self.outcomes.alike, row, self.protocol, metric)
 
     def part(self, row: str, part: Part, metric: str) -> Vector | None:
         runs = vectors(self.outcomes, row, part, self.protocol, metric)
@@ -95,7 +100,7 @@ def told(gap: Difference) -> str:
     relative = ""
     if np.isfinite(gap.relative_low):
         relative = f", {gap.relative:+.1%} ({gap.relative_low:+.1%} to {gap.relative_high:+.1%})"
-    return f"{signed(gap.mean)}{relative}, p = {gap.permutation:.4f}"
+    return f"{signed(gap.mean)}{relative}, p {shown(gap.permutation)}"
 
 
 def together(found: list[tuple[str, str]]) -> tuple[str, str]:
@@ -110,7 +115,7 @@ def _joint(context: Context) -> Iterator[tuple[str, str, str]]:
     staged = label_of(SENSITIVE, STAGED)
     found = [
         context.better(
-            context.vector(SENSITIVE, m), context.vector(staged, m), f"{SENSITIVE}, {m.upper()}"
+            context.alike(SENSITIVE, m), context.alike(staged, m), f"{SENSITIVE}, {m.upper()}"
         )
         for m in METRICS
     ]
@@ -277,7 +282,7 @@ def _new(context: Context) -> Iterator[tuple[str, str, str]]:
     for metric in METRICS:
         text = f"All behaviours are better than {alone.title}, {metric.upper()}"
         found = [
-            context.better(context.vector(row, metric), context.part(row, alone, metric), row)
+            context.better(context.alike(row, metric), context.part(row, alone, metric), row)
             for row in CASCADES
         ]
         yield text, *together(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ class Outcomes:
     def waiting(self) -> int:
         """How many cells are not finished."""
         return len({each.name for each in self.cells}) - len(self._found)
+
+    @cached_property
+    def alike(self) -> Outcomes:
+        """These, less the cells of settings for another protocol than the plan's.
+
+        Rows that are to differ by one thing, parts of the data or a variation, differ by no more.
+        """
+        own = [each for each in self.cells if each.settings.protocol == self.asked.protocol]
+        return Outcomes(self.out, self.asked, own)
 
     def of(self, row: str, *, part: str = "", protocol: str = "") -> list[Cell]:
         """The finished cells of a row, one per seed, of all data or of a part of them.

@@ -35,7 +35,7 @@ def _lines(outcomes: Outcomes, protocol: str) -> list[dict[str, Any]]:
     for name in (AS_GIVEN, *sensitivities(outcomes.asked), STAGED):
         row = SENSITIVE if name == AS_GIVEN else label_of(SENSITIVE, name)
         for metric in METRICS:
-            value = outcomes.value(row, protocol, metric)
+            value = outcomes.alike.value(row, protocol, metric)
             if value is None:
                 continue
             line: dict[str, Any] = {
@@ -43,7 +43,7 @@ def _lines(outcomes: Outcomes, protocol: str) -> list[dict[str, Any]]:
                 "ours": value.mean, "low": value.low, "high": value.high,
             }  # fmt: skip
             if name != AS_GIVEN:
-                runs = (outcomes.vectors(each, protocol, metric) for each in (row, SENSITIVE))
+                runs = (outcomes.alike.vectors(each, protocol, metric) for each in (row, SENSITIVE))
                 gap = outcomes.difference(*(seed_mean(each) for each in runs))
                 line |= {"difference": gap.mean, "from": gap.low, "to": gap.high}
                 line |= {"p": gap.permutation}

@@ -158,6 +158,8 @@ def _at(outcomes: Outcomes, k: int) -> Table:
         "Mean (95 % interval); below, the paper's and ours minus it. Sorted by "
         f"{protocols[0]} NDCG@{k}."
     )
+    if k == 80 and any(reference(outcomes, "mlp", each, "ndcg@80") for each in protocols):
+        note += " The paper's NDCG@80 of MLP is a misprint: it is below its NDCG@50."
     return Table(f"K = {k}", headings, rows, note=note)
 
 
@@ -198,14 +200,15 @@ def _sources(outcomes: Outcomes) -> Table:
     for row in outcomes.asked.rows:
         for cell in outcomes.of(row.name)[:1]:
             about = outcomes.about(cell)
-            rows.append(
-                [row.name, about["source"], str(about["epochs"]), f"{about['parameters']:,}"]
-            )
+            drawn = " ".join(map(str, cell.settings.training.negatives)) if about["epochs"] else ""
+            epochs, parameters = str(about["epochs"]), f"{about['parameters']:,}"
+            rows.append([row.name, about["source"], drawn, epochs, parameters])
     return Table(
         "Where the settings come from",
-        ("model", "settings", "epochs", "parameters"),
+        ("model", "settings", "negatives", "epochs", "parameters"),
         rows,
-        note="All settings in each cell's config.toml. Presets were chosen on validation.",
+        note="All settings in each cell's config.toml. Presets were chosen on validation. "
+        "Negatives are those of a positive; where there are several numbers, of one of each behaviour.",
         left=2,
     )
 

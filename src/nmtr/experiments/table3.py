@@ -47,7 +47,7 @@ def vectors(outcomes: Outcomes, row: str, part: Part, protocol: str, metric: str
     found: list[Vector] = []
     for draw in draws:
         name = Cell(row, Settings(), "", part.behaviors, part.share, draw).part
-        found += outcomes.vectors(row, protocol, metric, part=name)
+        found += outcomes.alike.vectors(row, protocol, metric, part=name)
     return found
 
 
