@@ -21,19 +21,19 @@ for each user; permutation tests of paired users; [the model](../../docs/model.m
 
 What stands in the tables:
 
-- **replay**: the items under the behaviour just below the target (on Beibei the cart), then the rest,
-  both by popularity; *by EASE*: both in the order of EASE on the target; *of every level*: first the
-  items of most behaviours, then of fewer; *latest first*: at each level what came last.
+- **replay**: the items under the behaviour just below the target (on Beibei the cart), then the
+  rest, both by popularity; *by EASE*: both in the order of EASE on the target; *of every level*:
+  first the items of most behaviours, then of fewer; *latest first*: at each level what came last.
 - **EASE, iALS, ItemKNN, LightGCN** learn from records of the target, *of all* from those of all
   behaviours, weighted. On Beibei they have the settings that nmtr-funnel's members have; *by its
   preset*: those that `nmtr tune` chose for as-published by themselves.
 - **sealed, open**: two halves of the test's users by a hash of their ids; claims are of the sealed.
 - **nmtr-funnel**: elsewhere than on Beibei the best of four settings on validation (of two on
   discovery), as many as each of the others had, but for replays in EASE's order, which have none of
-  their own, and EASE of all on RetailRocket, which had one. On Beibei it is its preset: its members
-  were chosen on validation; hide = .15 and counts = false were not validation's best (.3198 with hide
-  = .3, .3310 with counts, against .3187) but taken from what is known of the test's hold-out. It is
-  trained once for each protocol: on discovery hide is 1.
+  their own, and EASE of all on RetailRocket, which had one. On Beibei it is its preset: members
+  chosen on validation; hide = .15 and counts = false are not validation's best (.3198 with hide =
+  .3, .3310 with counts, against .3187) but taken from what is known of how the test was held out.
+  It is trained once for each protocol: on discovery hide is 1.
 - **nmtr-funnel, members of the target**: the same, reading EASE and iALS of the target's records
   in the place of those of all behaviours. On Beibei validation does *not* choose it; what speaks
   for it is that views and carts are known to hurt on new items there (docs/protocols.md), which

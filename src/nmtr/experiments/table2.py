@@ -208,7 +208,7 @@ def _sources(outcomes: Outcomes) -> Table:
         ("model", "settings", "negatives", "epochs", "parameters"),
         rows,
         note="All settings in each cell's config.toml. Presets were chosen on validation. "
-        "Negatives are those of a positive; where there are several numbers, of one of each behaviour.",
+        "Negatives: of a positive; where there are several numbers, of each behaviour's.",
         left=2,
     )
 
