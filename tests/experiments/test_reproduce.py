@@ -293,6 +293,11 @@ def test_every_cell_s_settings_make_its_model_presets_included(data: Interaction
         assert not model.trained or settings.training.epochs > model.warm_up
 
 
+def test_data_cut_in_time_have_cells_of_that_protocol_alone(timed: Interactions) -> None:
+    cells = plan(Asked(timed, "beibei", leak_free=True), "table2")
+    assert {each.settings.protocol for each in cells} == {"time"}
+
+
 def test_rows_that_differ_by_one_thing_have_no_other_settings(
     made: Path, data: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
