@@ -23,7 +23,7 @@ from nmtr.data.prepare import prepare
 from nmtr.data.split import split
 from nmtr.evaluation.groups import Group
 from nmtr.evaluation.vectors import load_vectors
-from nmtr.experiments import outcomes, paper, runner
+from nmtr.experiments import documents, outcomes, paper, runner
 from nmtr.experiments.cells import Cell, run_cell, split_for
 from nmtr.experiments.claims import FAILS, HOLDS, UNKNOWN, size_verdict, together, verdict_of
 from nmtr.experiments.documents import markdown
@@ -309,6 +309,15 @@ def test_rows_that_differ_by_one_thing_have_no_other_settings(
     assert [each.settings.protocol for each in whole.of("nmtr-gmf", protocol="discovery")]
     assert not whole.alike.of("nmtr-gmf", protocol="discovery")
     assert whole.alike.of("nmtr-gmf") == whole.of("nmtr-gmf")
+
+
+def test_a_document_of_nothing_says_so(made: Path, data: Interactions) -> None:
+    asked = Asked(data, only=("ease",), quick=True)
+    document = table2(Outcomes(made, asked, []), made)
+    assert documents.NOTHING in markdown(document)
+    assert documents.NOTHING in documents.html([document], made)
+    assert documents.NOTHING not in (made / "table2.md").read_text()
+    assert "below, the paper's" not in (made / "table2.md").read_text()
 
 
 def test_verdicts() -> None:

@@ -213,9 +213,10 @@ def _say_who_leads(report: dict[str, Any], model: str) -> None:
         if "all" in each
     }
     if model in scores and scores[model] < scores.get("replay", 0.0):
+        new = "new" in report["models"][model]
         say(
             "replay is ahead: most of what is held out was already in the user's funnel, which it "
-            "repeats. Slice `new` shows who finds what the user had not met."
+            "repeats." + " Slice `new` shows who finds what the user had not met." * new
         )
 
 

@@ -160,8 +160,8 @@ def _nobody(protocol: Protocol, fold: Fold, mask: Mask) -> str:
     """Why there is nobody to rank for, and what to do."""
     if mask == "seen" and fold == "test" and protocol != "leak-free":
         why = (
-            "every held-out pair has an auxiliary record too, or there is none; use protocol "
-            "as-published, or hold out by time"
+            "every held-out pair has an auxiliary record too, or there is none; use "
+            "--protocol as-published, or hold out by time"
         )
     elif protocol == "time":
         why = "no user has a new target item in that stretch of time; move the cut of --holdout"

@@ -77,7 +77,8 @@ def claims(outcomes: Outcomes, out: Path) -> Document:
     for protocol in (each for each in outcomes.protocols() if each != "leak-free"):
         found = list(findings(Context(outcomes, protocol)))
         rows = [[each.claim, f"**{each.verdict}**", each.numbers] for each in found]
-        title = f"{protocol}: {sum(each.verdict == HOLDS for each in found)} of {len(found)} hold"
+        held, failed = (sum(e.verdict == each for e in found) for each in (HOLDS, FAILS))
+        title = f"{protocol}: {held} of {len(found)} hold, {failed} do not"
         document.blocks.append(Table(title, ("claim", "verdict", "numbers"), rows, left=3))
         document.data += [vars(each) for each in found]
     return document
@@ -224,7 +225,7 @@ def _halves(context: Context) -> Iterator[tuple[str, str, str]]:
             context.better(
                 context.part(row, a, m),
                 context.part(row, b, m),
-                f"{row}, {m.upper()}, {a.title} - {b.title}",
+                f"{row}, {m.upper()}, {a.title} minus ({b.title}):",
             )
             for row in CASCADES
             for m in METRICS

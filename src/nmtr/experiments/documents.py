@@ -14,6 +14,7 @@ from nmtr.pages.blocks import Plot, Section, Table, Text
 from nmtr.pages.html import page
 
 Block = Text | Table | Plot
+NOTHING = "Nothing to show: none of the models that this is about was asked for, or is finished."
 
 
 @dataclass
@@ -24,6 +25,13 @@ class Document:
     title: str
     blocks: list[Block] = field(default_factory=list)
     data: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[Block]:
+        """The blocks; where there is neither a plot nor a table with a row, that there is none."""
+        if any(isinstance(e, Plot) or (isinstance(e, Table) and e.rows) for e in self.blocks):
+            return self.blocks
+        return [*self.blocks, Text(NOTHING)]
 
 
 def write(document: Document, out: Path) -> None:
@@ -36,7 +44,7 @@ def write(document: Document, out: Path) -> None:
 def markdown(document: Document) -> str:
     """The document in Markdown, plots by reference."""
     lines = [f"# {document.title}", ""]
-    for block in document.blocks:
+    for block in document.told:
         if isinstance(block, Text):
             lines += [block.text, ""]
         elif isinstance(block, Plot):
@@ -68,5 +76,5 @@ def to_csv(data: Sequence[Mapping[str, Any]]) -> str:
 def html(documents: Sequence[Document], out: Path) -> str:
     """One page of several documents, or of one, that needs no other file."""
     title = documents[0].title if len(documents) == 1 else "NMTR, reproduced"
-    sections = [Section(each.name, each.title, each.blocks) for each in documents]
+    sections = [Section(each.name, each.title, each.told) for each in documents]
     return page(title, sections, plots=out / "plots")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 from nmtr.data.split import WORDS
@@ -154,10 +155,9 @@ def _at(outcomes: Outcomes, k: int) -> Table:
         ]
         for row in order
     ]
-    note = (
-        "Mean (95 % interval); below, the paper's and ours minus it. Sorted by "
-        f"{protocols[0]} NDCG@{k}."
-    )
+    known = any(reference(outcomes, *each[:2], f"ndcg@{k}") for each in product(order, protocols))
+    below = "; below, the paper's and ours minus it" if known else ""
+    note = f"Mean (95 % interval){below}. Sorted by {protocols[0]} NDCG@{k}."
     if k == 80 and any(reference(outcomes, "mlp", each, "ndcg@80") for each in protocols):
         note += " The paper's NDCG@80 of MLP is a misprint: it is below its NDCG@50."
     return Table(f"K = {k}", headings, rows, note=note)
@@ -207,8 +207,9 @@ def _sources(outcomes: Outcomes) -> Table:
         "Where the settings come from",
         ("model", "settings", "negatives", "epochs", "parameters"),
         rows,
-        note="All settings in each cell's config.toml. Presets were chosen on validation. "
-        "Negatives: of a positive; where there are several numbers, of each behaviour's.",
+        note="All settings in each cell's config.toml. Presets were chosen on validation of the "
+        "data that they are named after. Negatives: of a positive; where there are several, "
+        "of each behaviour's.",
         left=2,
     )
 

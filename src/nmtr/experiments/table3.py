@@ -103,9 +103,9 @@ def _table(outcomes: Outcomes, protocol: str) -> Table:
                 cells.append(text)
             rows.append([row, metric.upper(), *cells])
     titles = [each.title for each in parts]
-    note = (
-        "Mean (95 % interval over users); below, the paper's and ours minus it; the best is bold."
-    )
+    known = any("paper" in cell for row in rows for cell in row)
+    below = "; below, the paper's and ours minus it" if known else ""
+    note = f"Mean (95 % interval over users){below}; the best is bold."
     return Table(f"{protocol}: parts of the data", ("model", "metric", *titles), rows, note, left=2)
 
 

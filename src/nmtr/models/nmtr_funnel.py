@@ -87,7 +87,8 @@ class Config:
         if unknown or not self.members or len(set(self.members)) < len(self.members):
             raise ValueError(f"members: expected some of {', '.join(MEMBERS)}, got {self.members}")
         if not set(self.outside) <= set(self.members):
-            raise ValueError(f"outside: expected some of {self.members}, got {self.outside}")
+            known, got = ", ".join(self.members), ", ".join(self.outside)
+            raise ValueError(f"outside: expected some of the members {known}, got {got}")
         if not 0 <= self.hide <= 1:
             raise ValueError(f"hide: expected a share from 0 to 1, got {self.hide}")
         if min(self.hidden, self.candidates, self.sweeps) < 1 or self.users < 0:

@@ -130,8 +130,8 @@ def times_of(pairs: CSR) -> npt.NDArray[np.int64]:
         return pairs.at
     if pairs.nnz:
         raise UsageError(
-            "recency: the records have no times here; it needs a log with times and the protocol "
-            "time or last, so leave it out or choose --protocol time"
+            "recency: the records have no times here; only under the protocols time and last are "
+            "they looked at, so leave it out, or prepare the log with --holdout time:SHARE or last"
         )
     return np.zeros(0, np.int64)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from nmtr.data.interactions import Interactions
+from nmtr.data.split import split
 from nmtr.errors import NmtrError, UsageError
 from nmtr.models.base import Model
 from nmtr.models.space import Space, axes
@@ -42,12 +43,14 @@ def tune(
     fixed: options that keep their value; resumed: told how many trials are there already, where a
     study goes on; workers: of Ray, which then makes as many trials at once;
     0 to make them here. Raises UsageError where there is nothing to search, the
-    settings do not fit, or the folder holds anything else; NmtrError where no trial came to an end.
+    settings do not fit, or the folder holds anything else; DataError where the protocol's test has
+    no users, of whom it reads no rank; NmtrError where no trial came to an end.
     """
     budget = budget or Budget()
     model = new_model(data, settings)
     settings = resolve(data, settings, model)
     space = searched(settings, model, fixed)
+    split(data, settings.protocol)  # raises where nobody is left to judge the winner by
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     objective = selection_phase(data, settings, report)
