@@ -5,9 +5,10 @@
     nmtr reproduce table3 --data runs/lost/data --out runs/reproduce-lost --presets beibei ...
 
 In the simulated shop nobody buys what they have not viewed and put in the cart, so that no held-out
-purchase is new to its user. Here a third of all pairs, by a hash, have no view and no cart: as
-where a tracker fails, and whether or not the pair will be held out, so that nothing tells which it
-was. Purchases are all there; of each user one is held out at random, and times are left out.
+purchase is new to its user. Here a third of all pairs, by a hash (of Polars, as pinned), have no
+view and no cart: as where a tracker fails, and whether or not the pair will be held out, so that
+nothing tells which it was. Purchases are all there; of each user one is held out at random, and
+times are left out.
 """
 
 from __future__ import annotations

@@ -13,45 +13,20 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
-import polars as pl
 import pytest
 
 from nmtr.cli import run as nmtr
-from nmtr.data.events import ReadOptions, read_events
-from nmtr.data.interactions import Interactions, load
-from nmtr.data.prepare import prepare
-from nmtr.data.split import split
-from nmtr.evaluation.groups import Group
+from nmtr.data.interactions import Interactions
 from nmtr.evaluation.vectors import load_vectors
-from nmtr.experiments import documents, outcomes, paper, runner
-from nmtr.experiments.cells import Cell, run_cell, split_for
-from nmtr.experiments.claims import FAILS, HOLDS, UNKNOWN, size_verdict, together, verdict_of
+from nmtr.experiments import documents, paper, runner
 from nmtr.experiments.documents import markdown
-from nmtr.experiments.figure2 import falls
-from nmtr.experiments.outcomes import Outcomes, value_of
+from nmtr.experiments.outcomes import Outcomes
 from nmtr.experiments.plan import Asked, plan
 from nmtr.experiments.table2 import table2
-from nmtr.models import make
-from nmtr.models.base import Shape
-from nmtr.training.settings import Settings
 
 BEHAVIORS = ("view", "cart", "buy")
 ONLY = "nmtr-gmf,popularity,replay,ease-target,mc-bpr"
 Says = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def data(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Interactions:
-    """The simulated log, a third of whose views and carts were lost: some buys have neither."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    log = pl.read_parquet(shop / "events-*.parquet").filter(pl.col("behavior").is_in(BEHAVIORS))
-    pair = pl.concat_str("user_id", pl.col("item_id").cast(pl.String), separator=" ")
-    kept = log.filter((pl.col("behavior") == "buy") | (pair.hash(seed=1) % 3 > 0))
-    kept.drop("timestamp").write_parquet(folder / "log.parquet")
-    options = ReadOptions(behaviors=BEHAVIORS)
-    events = read_events([folder / "log.parquet"], options)
-    prepare(events, behaviors=BEHAVIORS, holdout="random").save(folder / "data")
-    return load(folder / "data")
 
 
 @pytest.fixture(scope="module")
@@ -246,71 +221,6 @@ def test_a_folder_of_something_else_is_refused(data: Interactions, tmp_path: Pat
     assert nmtr(["reproduce", "table4", "--data", str(data.path), "--out", str(tmp_path)]) == 2
 
 
-def test_parts_are_ranked_for_the_whole_log_s_users_with_its_mask(
-    data: Interactions, tmp_path: Path
-) -> None:
-    cell = Cell("popularity", Settings("popularity", "as-published"), behaviors=("view", "buy"))
-    called: list[int] = []
-    run_cell(tmp_path, cell, data, before_read=lambda: called.append(1))
-    assert called == [1]
-    part = load(tmp_path / "data" / "view+buy")
-    for protocol in cell.reads:
-        whole, ours = split(data, protocol), split_for(cell, data, part, protocol)
-        assert np.array_equal(ours.evaluation.users, whole.evaluation.users)
-        assert np.array_equal(ours.evaluation.mask.keys(), whole.evaluation.mask.keys())
-        assert np.array_equal(ours.evaluation.in_funnel, whole.evaluation.in_funnel)
-        assert ours.train.behaviors == ("view", "buy")
-        assert len(ours.evaluation.histories.items) == 2
-
-
-def test_values_per_behaviour_follow_the_part() -> None:
-    settings = Settings("nmtr-gmf", "as-published", {"lambdas": (1.0, 2.0, 3.0)})
-    cell = Cell("nmtr-gmf", settings, behaviors=("cart", "buy"))
-    assert cell.fitted(BEHAVIORS).options["lambdas"] == (2.0, 3.0)
-
-
-def test_cells_are_shared_between_targets_and_their_names_are_their_own(data: Interactions) -> None:
-    asked = Asked(data, seeds=2, draws=2)
-    cells = {target: plan(asked, target) for target in ("table2", "table3", "figure2", "claims")}
-    names = [each.name for each in cells["claims"]]
-    assert len(names) == len(set(names))
-    for target in ("table2", "table3", "figure2"):
-        assert {each.name for each in cells[target]} <= set(names)
-    assert sum(each.row == "ease" for each in cells["table2"]) == 1  # no chance in it
-    assert sum(each.row == "bpr" for each in cells["table2"]) == 2
-
-
-def test_every_cell_s_settings_make_its_model_presets_included(data: Interactions) -> None:
-    cells = plan(Asked(data, "beibei"), "claims")
-    assert {each.source for each in cells if each.row == "ease"} == {
-        "preset beibei/as-published/ease"
-    }
-    for cell in cells:
-        behaviors = cell.behaviors or BEHAVIORS
-        settings = cell.fitted(BEHAVIORS)
-        assert len(settings.training.negatives) in (1, len(behaviors))
-        model = make(settings.model, settings.options, Shape(4, 5, behaviors))
-        assert not model.trained or settings.training.epochs > model.warm_up
-
-
-def test_data_cut_in_time_have_cells_of_that_protocol_alone(timed: Interactions) -> None:
-    cells = plan(Asked(timed, "beibei", leak_free=True), "table2")
-    assert {each.settings.protocol for each in cells} == {"time"}
-
-
-def test_rows_that_differ_by_one_thing_have_no_other_settings(
-    made: Path, data: Interactions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outcomes, "open_cell", lambda out, cell, data: {})
-    cells = plan(Asked(data, "beibei"), "table2")  # two of NMTR-GMF: discovery has a preset too
-    whole = Outcomes(made, Asked(data, "beibei"), cells)
-    protocols = {each.settings.protocol for each in cells if each.row == "nmtr-gmf"}
-    assert protocols == {"as-published", "discovery"}
-    assert [each.settings.protocol for each in whole.of("nmtr-gmf", protocol="discovery")]
-    assert not whole.alike.of("nmtr-gmf", protocol="discovery")
-    assert whole.alike.of("nmtr-gmf") == whole.of("nmtr-gmf")
-
-
 def test_a_document_of_nothing_says_so(made: Path, data: Interactions) -> None:
     asked = Asked(data, only=("ease",), quick=True)
     document = table2(Outcomes(made, asked, []), made)
@@ -318,45 +228,3 @@ def test_a_document_of_nothing_says_so(made: Path, data: Interactions) -> None:
     assert documents.NOTHING in documents.html([document], made)
     assert documents.NOTHING not in (made / "table2.md").read_text()
     assert "below, the paper's" not in (made / "table2.md").read_text()
-
-
-def test_verdicts() -> None:
-    assert verdict_of(0.01, 0.1) == HOLDS
-    assert verdict_of(0.01, -0.1) == FAILS
-    assert verdict_of(0.2, 0.1) == UNKNOWN
-    assert size_verdict(0.10, 0.05, 0.15, 0.09) == HOLDS
-    assert size_verdict(0.05, 0.01, 0.08, 0.09) == FAILS
-    assert size_verdict(0.08, 0.01, 0.12, 0.09) == UNKNOWN
-    assert together([(HOLDS, "a"), (HOLDS, "b")]) == (HOLDS, "a; b")
-    assert together([(HOLDS, "a"), (FAILS, "b")])[0] == FAILS
-    assert together([(HOLDS, "a"), (UNKNOWN, "b")])[0] == UNKNOWN
-
-
-def test_intervals_of_averaged_seeds_agree_with_those_of_the_reports() -> None:
-    rng = np.random.default_rng(3)
-    run = (rng.random(2000) < 0.3).astype(np.float64)
-    one, two = value_of([run]), value_of([run, run])
-    assert two.mean == one.mean == run.mean()
-    assert two.seeds == (one.mean, one.mean)
-    assert (two.low, two.high) == pytest.approx((one.low, one.high), abs=0.003)
-    assert one.high - one.low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 2000), rel=0.1)
-
-
-def test_falls_from_the_last_group_to_the_first() -> None:
-    values = np.concatenate([np.full(50, 0.2), np.full(70, 0.5)])
-    groups = [Group(1, 1, np.arange(50)), Group(2, 9, np.arange(50, 120))]
-    found = falls({"a": values, "b": np.ones(120)}, groups, resamples=20)
-    assert found["a"] == pytest.approx(np.full(21, 0.6))
-    assert found["b"] == pytest.approx(np.zeros(21))
-
-
-def test_a_damaged_paired_test_is_made_again(made: Path, data: Interactions) -> None:
-    outcomes = Outcomes(made, Asked(data), [])
-    a, b = np.array([0.6, 0.1, 1.0, 0.8]), np.array([0.1, 0.1, 1.0, 0.2])
-    before = set((made / "paired").iterdir())
-    gap = outcomes.difference(a, b)
-    (file,) = set((made / "paired").iterdir()) - before
-    assert outcomes.difference(a, b) == gap
-    file.write_text("{")
-    assert outcomes.difference(a, b) == gap
-    assert gap.mean == pytest.approx(0.275)
